@@ -1,0 +1,1 @@
+"""fedbank: federated learning and privacy computing between a bank and a regulator."""

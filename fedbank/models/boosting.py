@@ -1,0 +1,569 @@
+"""Vertical gradient boosting, disclosure level `histograms`.
+
+The active party holds labels y and columns, each passive party holds columns; rows are aligned. g, h are the first and
+second derivatives of the logistic loss, quantised to integers.
+
+1. active -> passive: which rows train, validate, test. passive -> active: how many columns it has.
+2. For each tree and each level, for each node k of the level (of two siblings only the left one, the right one is its
+   parent's minus it; nodes that ended earlier are sent as zeros, so the number depends on the depth alone):
+   active -> passive: g and h, zero outside node k, under the histogram engine.
+   passive -> active: for every column and bin the sums G, H of the node.
+3. The active party finds the best split over its own columns and all peers' (`trees.best_split`).
+   active -> passive: node, column number, bin and missing direction of the splits that this party won.
+   passive -> active: one bit per aligned row and split: left or right.
+4. After the last level leaves get -eta G / (H + lambda).  active -> passive: whether another tree follows, trees kept.
+
+Who learns what
+---------------
+active  : number of columns of each passive party (by blinded number, not name); G and H of every bin, node and column
+          of theirs; the left/right bit of every aligned row for each split that they won. Exact sums in small nodes
+          give rows away, and many trees determine the bins in principle (level `splits` will not open them).
+passive : which aligned rows train, validate, test; number of trees, when training stopped, trees kept; which of its
+          columns won at which node, bin and missing direction. Never which row is in which node, a label, a gradient,
+          or another party's columns.
+An active party colluding with one passive party learns about another one what the active party alone learns.
+
+Assumptions: semi-honest parties; those of the histogram engine. Sources: Chen and Guestrin 2016; SecureBoost, Cheng et
+al. 2019, whose sample positions per node this protocol does not disclose. Held by `tests/test_boosting.py` (equality
+with an independent reference), `tests/test_disclosure.py` (simulators).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fedbank.errors import PeerError, UsageError
+from fedbank.models.binning import Bins
+from fedbank.models.forest import ABSENT, LEAF, ActiveHalf, Node, OwnSplit, PassiveHalf
+from fedbank.models.trees import (
+    BoostingParameters,
+    Quantised,
+    Split,
+    best_split,
+    gradients,
+    leaf_weight,
+    log_loss,
+)
+from fedbank.protocols.histogram import BinMatrix, Ints, MatrixHolder, Shape, VectorHolder
+from fedbank.talk.codec import F64, I64, U8, Message, Most
+from fedbank.talk.peer import Peer
+
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
+    "ActiveState",
+    "PassiveState",
+    "active",
+    "active_half",
+    "active_score",
+    "passive",
+    "passive_half",
+    "passive_score",
+]
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+MOST_COLUMNS = 100_000
+
+Floats = npt.NDArray[np.float64]
+Bits = npt.NDArray[np.bool_]
+Parts = npt.NDArray[np.uint8]
+VectorEngine = Callable[[Peer, Shape], VectorHolder]
+MatrixEngine = Callable[[Peer, BinMatrix, int], MatrixHolder]
+
+
+@dataclass(frozen=True, repr=False)
+class Terms(Message):
+    """Active -> passive: part of each aligned row, trees done, whether more follow; reveals: these."""
+
+    part: U8
+    trees: int
+    more: int
+
+
+@dataclass(frozen=True, repr=False)
+class Columns(Message):
+    """Passive -> active: how many columns it has and how many trees it has done; reveals: these."""
+
+    count: int
+    trees: int
+
+
+@dataclass(frozen=True, repr=False)
+class Winners(Message):
+    """Active -> passive: the splits that this party won on a level; reveals: node, column, bin, missing direction."""
+
+    nodes: I64
+    columns: I64
+    codes: I64
+    missing_left: U8
+
+
+@dataclass(frozen=True, repr=False)
+class Routes(Message):
+    """Passive -> active: left/right bits, packed (splits, rows / 8); reveals: them, for all aligned rows."""
+
+    bits: U8
+
+
+@dataclass(frozen=True, repr=False)
+class Next(Message):
+    """Active -> passive: whether another tree follows and how many are kept so far; reveals: these."""
+
+    more: int
+    kept: int
+
+
+@dataclass(frozen=True, repr=False)
+class ActiveState(Message):
+    """All that the active party needs to go on after a tree. Arrays are (trees, nodes) unless said otherwise.
+
+    `owner` is 0 for an own split, j for passive party j, `LEAF` or `ABSENT`; `threshold` is NaN where a peer owns the
+    split. `margin` (rows,) holds the log odds with all trees, `best_margin` with the `kept` first ones.
+    """
+
+    trees: int
+    kept: int
+    base: float
+    loss: float
+    owner: I64
+    column: I64
+    threshold: F64
+    missing_left: U8
+    weight: F64
+    gain: F64
+    cover: F64
+    margin: F64
+    best_margin: F64
+
+
+@dataclass(frozen=True, repr=False)
+class PassiveState(Message):
+    """All that a passive party needs to go on after a tree: its own splits, and its columns' blinded numbers.
+
+    `blinding` (columns,): the own column that stands behind each number that the active party sees.
+    """
+
+    trees: int
+    kept: int
+    tree: I64
+    node: I64
+    column: I64
+    threshold: F64
+    missing_left: U8
+    blinding: I64
+
+
+def active(
+    peers: Sequence[Peer],
+    engine: VectorEngine,
+    features: Floats,
+    labels: Floats,
+    part: Parts,
+    parameters: BoostingParameters,
+    *,
+    state: ActiveState | None = None,
+) -> Iterator[ActiveState]:
+    """The party with the labels. Yields its state after each tree; the caller stores it.
+
+    Parameters
+    ----------
+    peers : one conversation per passive party, none for training alone
+    engine : opens the vector holder's end of a histogram engine on a conversation
+    features : float64 (rows, columns), NaN for missing, rows as aligned; may have no columns
+    labels : float64 (rows,), 0 or 1
+    part : uint8 (rows,), `TRAIN`, `VALIDATION` or `TEST`
+    parameters : as agreed
+    state : where to go on; the last one yielded holds the model
+
+    Raises
+    ------
+    UsageError
+        No training row, or all training labels equal.
+    PeerError
+        A peer broke the protocol.
+    """
+    train = part == TRAIN
+    _check_labels(labels[train])
+    bins = Bins.of(features[train], parameters.max_bin)
+    own = BinMatrix(bins.codes(features), bins.width)
+    state = state or _first_state(labels, train, parameters)
+    holders = [_meet_passive(peer, engine, part, state, parameters) for peer in peers]
+    while _more(state, parameters):
+        drawn = _drawn(train, parameters, state.trees)
+        grower = _Tree(peers, holders, own, gradients(state.margin, labels, parameters), drawn, parameters)
+        state = _with_tree(state, grower.grow(bins), labels, part == VALIDATION, parameters)
+        for peer in peers:
+            peer.send(Next(_more(state, parameters), state.kept))
+            peer.progress("grow trees", state.trees, parameters.trees)
+        yield state
+
+
+def passive(
+    peer: Peer,
+    engine: MatrixEngine,
+    features: Floats,
+    parameters: BoostingParameters,
+    *,
+    blinding: Ints | None = None,
+    state: PassiveState | None = None,
+) -> Iterator[PassiveState]:
+    """A party without labels. Yields its state after each tree; parameters as in `active`.
+
+    `blinding` orders the columns as the active party sees them; drawn at random if not given.
+    """
+    rows, columns = features.shape
+    state = state or _first_passive_state(_secret_blinding(columns) if blinding is None else blinding)
+    terms = peer.receive(Terms, part=(rows,))
+    peer.send(Columns(columns, state.trees))
+    _check_same_tree(peer, state.trees, terms.trees)
+    bins = Bins.of(features[terms.part == TRAIN], parameters.max_bin)
+    codes = bins.codes(features)
+    matrix = BinMatrix(codes[state.blinding], bins.width)
+    holder = engine(peer, matrix, parameters.bound)
+    more = terms.more
+    while more:
+        state = _passive_tree(peer, holder, codes, bins, parameters, state)
+        ahead = peer.receive(Next)
+        more, state = ahead.more, replace(state, kept=ahead.kept)
+        peer.progress("grow trees", state.trees, parameters.trees)
+        yield state
+
+
+def active_score(peers: Sequence[Peer], half: ActiveHalf, features: Floats) -> Floats:
+    """Score aligned rows with the active half; returns the log odds, float64 (rows,).
+
+    Each passive party sends the left/right bits of its own splits for these rows, nothing else is said.
+    """
+    rows = len(features)
+    routes = {}
+    for peer in peers:
+        count = half.owned_by(peer.name)
+        packed = peer.receive(Routes, bits=(count, _packed(rows))).bits
+        routes[peer.name] = _unpack(packed, rows)
+    return half.margins(features, routes)
+
+
+def passive_score(peer: Peer, half: PassiveHalf, features: Floats) -> None:
+    """Answer `active_score` with the passive half; learns nothing."""
+    peer.send(Routes(_pack(half.routes(features))))
+
+
+def active_half(state: ActiveState, names: Sequence[str], model: str, party: str, passive: Sequence[str]) -> ActiveHalf:
+    """Make the active half of the model from the last state; `names` are the own columns."""
+    parties = (party, *passive)
+    nodes, splits = [], []
+    for tree in range(state.kept):
+        for node in np.flatnonzero(state.owner[tree] != ABSENT).tolist():
+            owner = int(state.owner[tree, node])
+            own = owner == 0
+            column = int(state.column[tree, node])
+            weight, gain, cover = (float(a[tree, node]) for a in (state.weight, state.gain, state.cover))
+            name = "" if owner == LEAF else parties[owner]
+            nodes.append(Node(tree, node, name, -1 if own or owner == LEAF else column, weight, gain, cover))
+            if own:
+                threshold, missing_left = float(state.threshold[tree, node]), bool(state.missing_left[tree, node])
+                splits.append(OwnSplit(tree, node, names[column], threshold, missing_left))
+    return ActiveHalf(model, party, tuple(passive), tuple(names), state.base, state.kept, tuple(nodes), tuple(splits))
+
+
+def passive_half(state: PassiveState, names: Sequence[str], model: str, party: str, active: str) -> PassiveHalf:
+    """Make a passive half of the model from the last state."""
+    rows = zip(state.tree, state.node, state.column, state.threshold, state.missing_left, strict=True)
+    splits = (
+        OwnSplit(int(tree), int(node), names[column], float(threshold), bool(missing_left))
+        for tree, node, column, threshold, missing_left in rows
+        if tree < state.kept
+    )
+    return PassiveHalf(model, party, active, tuple(names), tuple(splits))
+
+
+@dataclass
+class _Grown:
+    """One tree: arrays (nodes,) as in `ActiveState`, and `leaf` (rows,), the node in which each row ended."""
+
+    owner: Ints
+    column: Ints
+    threshold: Floats
+    missing_left: Parts
+    weight: Floats
+    gain: Floats
+    cover: Floats
+    leaf: Ints
+
+    @classmethod
+    def empty(cls, nodes: int, rows: int) -> _Grown:
+        whole, real = np.zeros(nodes, dtype=np.int64), np.zeros(nodes)
+        return cls(
+            np.full(nodes, ABSENT, dtype=np.int64),
+            whole - 1,
+            real + np.nan,
+            np.zeros(nodes, dtype=np.uint8),
+            real.copy(),
+            real.copy(),
+            real.copy(),
+            np.zeros(rows, dtype=np.int64),
+        )
+
+
+class _Tree:
+    """The active party's side of one tree, level by level, facing `_passive_tree`."""
+
+    def __init__(
+        self,
+        peers: Sequence[Peer],
+        holders: Sequence[VectorHolder],
+        own: BinMatrix,
+        derivatives: Quantised,
+        drawn: Bits,
+        parameters: BoostingParameters,
+    ):
+        self._peers = peers
+        self._holders = holders
+        self._own = own
+        self._derivatives = derivatives
+        self._drawn = drawn
+        self._parameters = parameters
+        self._tree = _Grown.empty(parameters.nodes, len(drawn))
+
+    def grow(self, bins: Bins) -> _Grown:
+        tree = self._tree
+        g, h = self._derivatives.within(self._drawn).sum(axis=1)
+        alive = {0: (int(g), int(h))}
+        sums: list[Ints] = []
+        for level in range(self._parameters.max_depth):
+            sums = self._level_sums(level, sums)
+            first = 2**level - 1
+            splits = {
+                node: found
+                for node in range(first, 2 * first + 1)
+                if node in alive and (found := self._best(sums, node - first, *alive[node]))
+            }
+            self._route(splits, bins)
+            for node, (_, split) in splits.items():
+                g, h = alive.pop(node)
+                tree.cover[node] = h / self._parameters.scale
+                alive[2 * node + 1] = (split.left_g, split.left_h)
+                alive[2 * node + 2] = (g - split.left_g, h - split.left_h)
+        for node, (g, h) in alive.items():
+            tree.owner[node] = LEAF
+            tree.weight[node] = leaf_weight(g, h, self._parameters)
+            tree.cover[node] = h / self._parameters.scale
+        return tree
+
+    def _level_sums(self, level: int, above: list[Ints]) -> list[Ints]:
+        """Sums of each party, own first: int64 (nodes of the level, 2, columns, width)."""
+        asked = [0] if level == 0 else range(2**level - 1, 2 ** (level + 1) - 1, 2)
+        vectors = np.concatenate([self._derivatives.within(self._drawn & (self._tree.leaf == node)) for node in asked])
+        found = [self._own.times(vectors), *(holder.sums(vectors) for holder in self._holders)]
+        left = [sums.reshape(len(asked), 2, *sums.shape[1:]) for sums in found]
+        if level == 0:
+            return left
+        siblings = (np.stack([one, up - one], axis=1) for one, up in zip(left, above, strict=True))
+        return [both.reshape(-1, *both.shape[2:]) for both in siblings]
+
+    def _best(self, sums: list[Ints], at: int, g: int, h: int) -> tuple[int, Split] | None:
+        """The best split over all parties; of equal gains the first party's."""
+        found = [(owner, best_split(own[at], g, h, self._parameters)) for owner, own in enumerate(sums)]
+        candidates = [(owner, split) for owner, split in found if split]
+        return max(candidates, key=lambda one: one[1].gain, default=None)
+
+    def _route(self, splits: dict[int, tuple[int, Split]], bins: Bins) -> None:
+        """Record the winning splits, tell each to its owner, and send every row left or right."""
+        left = {
+            node: _goes_left(self._own.codes[split.feature], split.code, split.missing_left, bins.missing)
+            for node, (owner, split) in splits.items()
+            if owner == 0
+        }
+        for owner, peer in enumerate(self._peers, start=1):
+            won = {node: split for node, (winner, split) in splits.items() if winner == owner}
+            left.update(zip(won, self._ask(peer, won), strict=True))
+        where = self._tree.leaf
+        for node, (owner, split) in splits.items():
+            self._record(node, owner, split, bins)
+            here = where == node
+            where[here] = np.where(left[node][here], 2 * node + 1, 2 * node + 2)
+
+    def _ask(self, peer: Peer, won: dict[int, Split]) -> Bits:
+        peer.send(
+            Winners(
+                np.array(list(won), dtype=np.int64),
+                np.array([split.feature for split in won.values()], dtype=np.int64),
+                np.array([split.code for split in won.values()], dtype=np.int64),
+                np.array([split.missing_left for split in won.values()], dtype=np.uint8),
+            )
+        )
+        rows = len(self._drawn)
+        return _unpack(peer.receive(Routes, bits=(len(won), _packed(rows))).bits, rows)
+
+    def _record(self, node: int, owner: int, split: Split, bins: Bins) -> None:
+        tree = self._tree
+        tree.owner[node], tree.column[node], tree.gain[node] = owner, split.feature, split.gain
+        if owner == 0:
+            tree.threshold[node] = bins.threshold(split.feature, split.code)
+            tree.missing_left[node] = split.missing_left
+
+
+def _passive_tree(
+    peer: Peer,
+    holder: MatrixHolder,
+    codes: Parts,
+    bins: Bins,
+    parameters: BoostingParameters,
+    state: PassiveState,
+) -> PassiveState:
+    """A passive party's side of one tree, facing `_Tree`."""
+    for level in range(parameters.max_depth):
+        nodes = 2**level
+        holder.answer(2 if level == 0 else nodes)  # g and h of each left sibling
+        most = (Most(nodes),)
+        won = peer.receive(Winners, nodes=most, columns=most, codes=most, missing_left=most)
+        _check_winners(peer, won, level, len(codes), bins)
+        columns = state.blinding[won.columns]
+        left = _goes_left(codes[columns], won.codes[:, None], won.missing_left[:, None] == 1, bins.missing)
+        peer.send(Routes(_pack(left)))
+        thresholds = [bins.threshold(int(j), int(code)) for j, code in zip(columns, won.codes, strict=True)]
+        state = replace(
+            state,
+            tree=np.append(state.tree, np.full(len(columns), state.trees)),
+            node=np.append(state.node, won.nodes),
+            column=np.append(state.column, columns),
+            threshold=np.append(state.threshold, np.array(thresholds, dtype=np.float64)),
+            missing_left=np.append(state.missing_left, won.missing_left),
+        )
+    return replace(state, trees=state.trees + 1)
+
+
+def _goes_left(codes: Parts, code: int | Ints, missing_left: bool | Bits, missing: int) -> Bits:
+    return np.asarray((codes <= code) | (missing_left & (codes == missing)), dtype=np.bool_)
+
+
+def _meet_passive(
+    peer: Peer, engine: VectorEngine, part: Parts, state: ActiveState, parameters: BoostingParameters
+) -> VectorHolder:
+    peer.send(Terms(part, state.trees, _more(state, parameters)))
+    theirs = peer.receive(Columns)
+    if not 0 <= theirs.count <= MOST_COLUMNS:
+        raise PeerError(f"Frame Columns from {peer.name}: expected at most {MOST_COLUMNS}, found {theirs.count}.")
+    _check_same_tree(peer, state.trees, theirs.trees)
+    return engine(peer, Shape(len(part), theirs.count, parameters.max_bin + 1, parameters.bound))
+
+
+def _check_same_tree(peer: Peer, ours: int, theirs: int) -> None:
+    if ours != theirs:
+        raise PeerError(
+            f"{peer.name} goes on after tree {theirs}, this side after tree {ours}: resume both from the same tree."
+        )
+
+
+def _check_winners(peer: Peer, won: Winners, level: int, columns: int, bins: Bins) -> None:
+    lengths = {len(won.nodes), len(won.columns), len(won.codes), len(won.missing_left)}
+    first = 2**level - 1
+    in_range = (
+        len(lengths) == 1
+        and bool(np.all(np.diff(won.nodes) > 0))
+        and _between(won.nodes, first, 2 * first + 1)
+        and _between(won.columns, 0, columns)
+        and _between(won.codes, 0, bins.missing)
+        and bool(np.all(won.missing_left <= 1))
+    )
+    if not in_range:
+        raise PeerError(f"Frame Winners from {peer.name}: expected nodes, columns and bins in range, found others.")
+
+
+def _between(values: Ints, low: int, high: int) -> bool:
+    return bool(np.all((values >= low) & (values < high)))
+
+
+def _check_labels(labels: Floats) -> None:
+    if len(labels) == 0:
+        raise UsageError("Boosting: no aligned row is left for training; check the ids of both sides and the split.")
+    if np.all(labels == labels[0]):
+        raise UsageError(
+            f"Boosting: all {len(labels)} training labels are equal, there is nothing to learn; check the label column."
+        )
+
+
+def _first_state(labels: Floats, train: Bits, parameters: BoostingParameters) -> ActiveState:
+    weight = np.where(labels[train] == 1, parameters.scale_pos_weight, 1.0)
+    rate = float(np.average(labels[train], weights=weight))
+    base = float(np.log(rate / (1 - rate)))
+    none = np.empty((0, parameters.nodes))
+    margin = np.full(len(labels), base)
+    return ActiveState(
+        trees=0,
+        kept=0,
+        base=base,
+        loss=float("inf"),
+        owner=none.astype(np.int64),
+        column=none.astype(np.int64),
+        threshold=none,
+        missing_left=none.astype(np.uint8),
+        weight=none,
+        gain=none,
+        cover=none,
+        margin=margin,
+        best_margin=margin,
+    )
+
+
+def _first_passive_state(blinding: Ints) -> PassiveState:
+    none, real = np.empty(0, dtype=np.int64), np.empty(0)
+    return PassiveState(0, 0, none, none, none, real, none.astype(np.uint8), blinding.astype(np.int64))
+
+
+def _secret_blinding(columns: int) -> Ints:
+    keys = np.frombuffer(os.urandom(8 * columns), dtype=np.uint64)
+    return np.argsort(keys).astype(np.int64)
+
+
+def _drawn(train: Bits, parameters: BoostingParameters, tree: int) -> Bits:
+    """The training rows that grow this tree: drawn by seed and tree, so that a resumed run draws the same."""
+    if parameters.subsample == 1:
+        return train
+    random = np.random.default_rng([parameters.seed, tree])
+    return train & (random.random(len(train)) < parameters.subsample)
+
+
+def _more(state: ActiveState, parameters: BoostingParameters) -> bool:
+    patience = parameters.early_stopping_rounds
+    return state.trees < parameters.trees and not (patience and state.trees - state.kept >= patience)
+
+
+def _with_tree(
+    state: ActiveState, tree: _Grown, labels: Floats, validation: Bits, parameters: BoostingParameters
+) -> ActiveState:
+    """Add a grown tree, the margins it gives, and the judgement of the validation rows on it."""
+    margin = state.margin + tree.weight[tree.leaf]
+    stops_early = bool(parameters.early_stopping_rounds) and bool(validation.any())
+    loss = log_loss(margin[validation], labels[validation]) if stops_early else state.loss
+    better = not stops_early or loss < state.loss
+    names = ("owner", "column", "threshold", "missing_left", "weight", "gain", "cover")
+    grown: dict[str, Any] = {name: np.vstack([getattr(state, name), getattr(tree, name)[None]]) for name in names}
+    return replace(
+        state,
+        **grown,
+        trees=state.trees + 1,
+        kept=state.trees + 1 if better else state.kept,
+        loss=min(loss, state.loss),
+        margin=margin,
+        best_margin=margin if better else state.best_margin,
+    )
+
+
+def _packed(rows: int) -> int:
+    return -(-rows // 8)
+
+
+def _pack(bits: Bits) -> Parts:
+    return np.packbits(bits, axis=1)
+
+
+def _unpack(packed: Parts, rows: int) -> Bits:
+    return np.unpackbits(packed, axis=1, count=rows).astype(np.bool_)
