@@ -1,12 +1,13 @@
 """Vertical gradient boosting, disclosure level `histograms`.
 
-The active party holds labels y and columns, each passive party holds columns; rows are aligned. g, h are the first and
-second derivatives of the logistic loss, quantised to integers.
+The active party holds labels y and columns, each passive party holds columns of some of the same people; rows are
+aligned pair by pair. g, h are the first and second derivatives of the logistic loss, quantised to integers. People whom
+a passive party does not hold count as missing there, and the active party adds them to its missing bins itself.
 
 1. active -> passive: which rows train, validate, test. passive -> active: how many columns it has.
 2. For each tree and each level, for each node k of the level (of two siblings only the left one, the right one is its
    parent's minus it; nodes that ended earlier are sent as zeros, so the number depends on the depth alone):
-   active -> passive: g and h, zero outside node k, under the histogram engine.
+   active -> passive: g and h of the training rows, zero outside node k, under the histogram engine.
    passive -> active: for every column and bin the sums G, H of the node.
 3. The active party finds the best split over its own columns and all peers' (`trees.best_split`).
    active -> passive: node, column number, bin and missing direction of the splits that this party won.
@@ -30,6 +31,7 @@ with an independent reference), `tests/test_disclosure.py` (simulators).
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -59,6 +61,7 @@ __all__ = [
     "TRAIN",
     "VALIDATION",
     "ActiveState",
+    "Partner",
     "PassiveState",
     "active",
     "active_half",
@@ -160,8 +163,24 @@ class PassiveState(Message):
     blinding: I64
 
 
+@dataclass(frozen=True)
+class Partner:
+    """One passive party as the active one meets it.
+
+    `rows`: int64, the positions of its people in the active party's table, in the order common to both; None where it
+    holds them all, in the same order.
+    """
+
+    peer: Peer
+    rows: Ints | None = None
+
+    def places(self, rows: int) -> Ints:
+        """The positions of its people in a table of so many rows."""
+        return np.arange(rows) if self.rows is None else self.rows
+
+
 def active(
-    peers: Sequence[Peer],
+    partners: Sequence[Partner],
     engine: VectorEngine,
     features: Floats,
     labels: Floats,
@@ -174,7 +193,7 @@ def active(
 
     Parameters
     ----------
-    peers : one conversation per passive party, none for training alone
+    partners : one conversation per passive party, none for training alone
     engine : opens the vector holder's end of a histogram engine on a conversation
     features : float64 (rows, columns), NaN for missing, rows as aligned; may have no columns
     labels : float64 (rows,), 0 or 1
@@ -194,14 +213,15 @@ def active(
     bins = Bins.of(features[train], parameters.max_bin)
     own = BinMatrix(bins.codes(features), bins.width)
     state = state or _first_state(labels, train, parameters)
-    holders = [_meet_passive(peer, engine, part, state, parameters) for peer in peers]
+    holders = [_meet_passive(partner, engine, part, state, parameters) for partner in partners]
+    asked = [places[train[places]] for places in (partner.places(len(part)) for partner in partners)]
     while _more(state, parameters):
         drawn = _drawn(train, parameters, state.trees)
-        grower = _Tree(peers, holders, own, gradients(state.margin, labels, parameters), drawn, parameters)
+        grower = _Tree(partners, holders, asked, own, gradients(state.margin, labels, parameters), drawn, parameters)
         state = _with_tree(state, grower.grow(bins), labels, part == VALIDATION, parameters)
-        for peer in peers:
-            peer.send(Next(_more(state, parameters), state.kept))
-            peer.progress("grow trees", state.trees, parameters.trees)
+        for partner in partners:
+            partner.peer.send(Next(_more(state, parameters), state.kept))
+            partner.peer.progress("grow trees", state.trees, parameters.trees)
         yield state
 
 
@@ -223,9 +243,10 @@ def passive(
     terms = peer.receive(Terms, part=(rows,))
     peer.send(Columns(columns, state.trees))
     _check_same_tree(peer, state.trees, terms.trees)
-    bins = Bins.of(features[terms.part == TRAIN], parameters.max_bin)
+    train = terms.part == TRAIN
+    bins = Bins.of(features[train], parameters.max_bin)
     codes = bins.codes(features)
-    matrix = BinMatrix(codes[state.blinding], bins.width)
+    matrix = BinMatrix(np.ascontiguousarray(codes[state.blinding][:, train]), bins.width)
     holder = engine(peer, matrix, parameters.bound)
     more = terms.more
     while more:
@@ -236,17 +257,15 @@ def passive(
         yield state
 
 
-def active_score(peers: Sequence[Peer], half: ActiveHalf, features: Floats) -> Floats:
+def active_score(partners: Sequence[Partner], half: ActiveHalf, features: Floats) -> Floats:
     """Score aligned rows with the active half; returns the log odds, float64 (rows,).
 
-    Each passive party sends the left/right bits of its own splits for these rows, nothing else is said.
+    Each passive party sends the left/right bits of its own splits for its rows, nothing else is said.
     """
-    rows = len(features)
     routes = {}
-    for peer in peers:
-        count = half.owned_by(peer.name)
-        packed = peer.receive(Routes, bits=(count, _packed(rows))).bits
-        routes[peer.name] = _unpack(packed, rows)
+    for partner in partners:
+        name = partner.peer.name
+        routes[name] = _receive_routes(partner, half.missing_left(name), len(features))
     return half.margins(features, routes)
 
 
@@ -266,9 +285,11 @@ def active_half(state: ActiveState, names: Sequence[str], model: str, party: str
             column = int(state.column[tree, node])
             weight, gain, cover = (float(a[tree, node]) for a in (state.weight, state.gain, state.cover))
             name = "" if owner == LEAF else parties[owner]
-            nodes.append(Node(tree, node, name, -1 if own or owner == LEAF else column, weight, gain, cover))
+            missing_left = bool(state.missing_left[tree, node])
+            number = -1 if own or owner == LEAF else column
+            nodes.append(Node(tree, node, name, number, missing_left, weight, gain, cover))
             if own:
-                threshold, missing_left = float(state.threshold[tree, node]), bool(state.missing_left[tree, node])
+                threshold = float(state.threshold[tree, node])
                 splits.append(OwnSplit(tree, node, names[column], threshold, missing_left))
     return ActiveHalf(model, party, tuple(passive), tuple(names), state.base, state.kept, tuple(nodes), tuple(splits))
 
@@ -317,15 +338,17 @@ class _Tree:
 
     def __init__(
         self,
-        peers: Sequence[Peer],
+        partners: Sequence[Partner],
         holders: Sequence[VectorHolder],
+        asked: Sequence[Ints],
         own: BinMatrix,
         derivatives: Quantised,
         drawn: Bits,
         parameters: BoostingParameters,
     ):
-        self._peers = peers
+        self._partners = partners
         self._holders = holders
+        self._asked = asked
         self._own = own
         self._derivatives = derivatives
         self._drawn = drawn
@@ -361,12 +384,13 @@ class _Tree:
         """Sums of each party, own first: int64 (nodes of the level, 2, columns, width)."""
         asked = [0] if level == 0 else range(2**level - 1, 2 ** (level + 1) - 1, 2)
         vectors = np.concatenate([self._derivatives.within(self._drawn & (self._tree.leaf == node)) for node in asked])
-        found = [self._own.times(vectors), *(holder.sums(vectors) for holder in self._holders)]
+        theirs = (self._ask_sums(vectors, *pair) for pair in zip(self._asked, self._holders, strict=True))
+        found = [self._own.times(vectors), *theirs]
         left = [sums.reshape(len(asked), 2, *sums.shape[1:]) for sums in found]
         if level == 0:
             return left
         siblings = (np.stack([one, up - one], axis=1) for one, up in zip(left, above, strict=True))
-        return [both.reshape(-1, *both.shape[2:]) for both in siblings]
+        return [both.reshape(2 * len(asked), *both.shape[2:]) for both in siblings]
 
     def _best(self, sums: list[Ints], at: int, g: int, h: int) -> tuple[int, Split] | None:
         """The best split over all parties; of equal gains the first party's."""
@@ -381,33 +405,39 @@ class _Tree:
             for node, (owner, split) in splits.items()
             if owner == 0
         }
-        for owner, peer in enumerate(self._peers, start=1):
+        for owner, partner in enumerate(self._partners, start=1):
             won = {node: split for node, (winner, split) in splits.items() if winner == owner}
-            left.update(zip(won, self._ask(peer, won), strict=True))
+            left.update(zip(won, self._ask_routes(partner, won), strict=True))
         where = self._tree.leaf
         for node, (owner, split) in splits.items():
             self._record(node, owner, split, bins)
             here = where == node
             where[here] = np.where(left[node][here], 2 * node + 1, 2 * node + 2)
 
-    def _ask(self, peer: Peer, won: dict[int, Split]) -> Bits:
-        peer.send(
+    def _ask_sums(self, vectors: Ints, asked: Ints, holder: VectorHolder) -> Ints:
+        inside = np.ascontiguousarray(vectors[:, asked])
+        sums = holder.sums(inside)
+        outside = vectors.sum(axis=1) - inside.sum(axis=1)
+        return np.concatenate([sums[..., :-1], sums[..., -1:] + outside[:, None, None]], axis=2)
+
+    def _ask_routes(self, partner: Partner, won: dict[int, Split]) -> Bits:
+        missing_left = np.array([split.missing_left for split in won.values()], dtype=np.bool_)
+        partner.peer.send(
             Winners(
                 np.array(list(won), dtype=np.int64),
                 np.array([split.feature for split in won.values()], dtype=np.int64),
                 np.array([split.code for split in won.values()], dtype=np.int64),
-                np.array([split.missing_left for split in won.values()], dtype=np.uint8),
+                missing_left.astype(np.uint8),
             )
         )
-        rows = len(self._drawn)
-        return _unpack(peer.receive(Routes, bits=(len(won), _packed(rows))).bits, rows)
+        return _receive_routes(partner, missing_left, len(self._drawn))
 
     def _record(self, node: int, owner: int, split: Split, bins: Bins) -> None:
         tree = self._tree
         tree.owner[node], tree.column[node], tree.gain[node] = owner, split.feature, split.gain
+        tree.missing_left[node] = split.missing_left
         if owner == 0:
             tree.threshold[node] = bins.threshold(split.feature, split.code)
-            tree.missing_left[node] = split.missing_left
 
 
 def _passive_tree(
@@ -444,15 +474,26 @@ def _goes_left(codes: Parts, code: int | Ints, missing_left: bool | Bits, missin
     return np.asarray((codes <= code) | (missing_left & (codes == missing)), dtype=np.bool_)
 
 
+def _receive_routes(partner: Partner, missing_left: Bits, rows: int) -> Bits:
+    """The bits of a party's splits, bool (splits, rows); people whom it does not hold go the missing way."""
+    places = partner.places(rows)
+    packed = partner.peer.receive(Routes, bits=(len(missing_left), _packed(len(places)))).bits
+    routes = np.repeat(missing_left[:, None], rows, axis=1)
+    routes[:, places] = _unpack(packed, len(places))
+    return routes
+
+
 def _meet_passive(
-    peer: Peer, engine: VectorEngine, part: Parts, state: ActiveState, parameters: BoostingParameters
+    partner: Partner, engine: VectorEngine, part: Parts, state: ActiveState, parameters: BoostingParameters
 ) -> VectorHolder:
-    peer.send(Terms(part, state.trees, _more(state, parameters)))
+    peer, held = partner.peer, part[partner.places(len(part))]
+    peer.send(Terms(held, state.trees, _more(state, parameters)))
     theirs = peer.receive(Columns)
     if not 0 <= theirs.count <= MOST_COLUMNS:
         raise PeerError(f"Frame Columns from {peer.name}: expected at most {MOST_COLUMNS}, found {theirs.count}.")
     _check_same_tree(peer, state.trees, theirs.trees)
-    return engine(peer, Shape(len(part), theirs.count, parameters.max_bin + 1, parameters.bound))
+    samples = int(np.count_nonzero(held == TRAIN))
+    return engine(peer, Shape(samples, theirs.count, parameters.max_bin + 1, parameters.bound))
 
 
 def _check_same_tree(peer: Peer, ours: int, theirs: int) -> None:
@@ -491,9 +532,8 @@ def _check_labels(labels: Floats) -> None:
 
 
 def _first_state(labels: Floats, train: Bits, parameters: BoostingParameters) -> ActiveState:
-    weight = np.where(labels[train] == 1, parameters.scale_pos_weight, 1.0)
-    rate = float(np.average(labels[train], weights=weight))
-    base = float(np.log(rate / (1 - rate)))
+    positives = int(labels[train].sum())
+    base = math.log(parameters.scale_pos_weight * positives / (int(train.sum()) - positives))
     none = np.empty((0, parameters.nodes))
     margin = np.full(len(labels), base)
     return ActiveState(

@@ -48,13 +48,15 @@ class Node:
     """A node as the active party knows it.
 
     `owner` is the name of the party whose split it is, empty for a leaf; `number` is the blinded number of a peer's
-    feature, -1 for an own one; `weight` is the leaf's, 0 elsewhere; `cover` is the sum of second derivatives.
+    feature, -1 for an own one; `missing_left` says where missing values go, and people whom the owner does not hold;
+    `weight` is the leaf's, 0 elsewhere; `cover` is the sum of second derivatives.
     """
 
     tree: int
     node: int
     owner: str
     number: int
+    missing_left: bool
     weight: float
     gain: float
     cover: float
@@ -96,9 +98,9 @@ class ActiveHalf:
     nodes: tuple[Node, ...]
     splits: tuple[OwnSplit, ...]
 
-    def owned_by(self, party: str) -> int:
-        """Count the splits that `party` owns."""
-        return sum(node.owner == party for node in self.nodes)
+    def missing_left(self, party: str) -> Bits:
+        """Return for each split that `party` owns, in the order of trees and nodes, where missing values go."""
+        return np.array([node.missing_left for node in self.nodes if node.owner == party], dtype=np.bool_)
 
     def margins(self, features: Floats, routes: dict[str, Bits]) -> Floats:
         """Return the log odds of each row.

@@ -6,6 +6,7 @@ in whatever order. Source: Chen and Guestrin 2016, equations 6 and 7.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -130,8 +131,8 @@ def gradients(margin: Floats, labels: Floats, parameters: BoostingParameters) ->
 
 
 def log_loss(margin: Floats, labels: Floats) -> float:
-    """Mean logistic loss."""
-    return float(np.mean(np.logaddexp(0.0, margin) - labels * margin))
+    """Mean logistic loss, summed exactly so that the order of the rows does not matter."""
+    return math.fsum(np.logaddexp(0.0, margin) - labels * margin) / len(labels)
 
 
 def leaf_weight(g: int, h: int, parameters: BoostingParameters) -> float:

@@ -1,0 +1,5 @@
+"""`python -m fedbank` is the `fedbank` command."""
+
+from fedbank.party.command import app
+
+app()

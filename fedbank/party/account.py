@@ -1,0 +1,133 @@
+"""Turn what a run did into its report: data facts, engine, what was disclosed to whom, traffic, times, model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from fedbank.data.tables import Table
+from fedbank.models.evaluation import Evaluation
+from fedbank.models.forest import ActiveHalf, PassiveHalf
+from fedbank.party.config import PartyConfig
+from fedbank.party.job import Job
+from fedbank.party.report import DataFacts, Disclosed, ModelSummary, ReportContent, Traffic
+from fedbank.party.steps import Steps
+from fedbank.talk.peer import Peer
+
+__all__ = ["Account", "report_content", "traffic_rows"]
+
+SYNTAX = "%Y-%m-%d %H:%M:%S"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a party knows at the end of a run."""
+
+    config: PartyConfig
+    job: Job
+    started: datetime
+    steps: Steps
+    peers: tuple[Peer, ...]
+    table: Table
+    aligned: Mapping[str, int]
+    half: ActiveHalf | PassiveHalf
+    evaluations: Mapping[str, Evaluation]
+    split: Mapping[str, int]
+    resumed_after: int
+
+
+def report_content(account: Account) -> ReportContent:
+    """Return everything that the report shows."""
+    job, config = account.job, account.config
+    scheme = job.engine.scheme
+    role = job.role(config.party)
+    security = "none: PLAINTEXT" if scheme.plaintext else f"{scheme.security_bits} bits ({scheme.source})"
+    notes = [] if not account.resumed_after else [f"The run was resumed after tree {account.resumed_after}."]
+    if role == "active" and not account.evaluations:
+        notes.append("No test row, or all test labels equal: the scores were not judged.")
+    return ReportContent(
+        title=job.name,
+        party=config.party,
+        role=role,
+        peers=job.partners(config.party),
+        job=job.name,
+        job_hash=job.hash,
+        started=account.started.strftime(SYNTAX),
+        ended=datetime.now().strftime(SYNTAX),
+        engine=[
+            ("Scheme", scheme.name),
+            ("Parameters", scheme.parameters),
+            ("Estimated security", security),
+            ("Set intersection", "ECDH, Curve25519, RFC 9380 hash to curve, 128 bits"),
+            ("Line", "mutual TLS 1.3 over gRPC"),
+        ],
+        plaintext=scheme.plaintext,
+        data=DataFacts(
+            account.table.report.rows, account.table.report.rejected, sum(account.aligned.values()), account.split
+        ),
+        evaluations=account.evaluations,
+        disclosed=list(_disclosed(account)),
+        traffic=traffic_rows(account.peers),
+        steps=account.steps.done,
+        model=_model(account),
+        notes=notes,
+        language=config.language,
+    )
+
+
+def traffic_rows(peers: Iterable[Peer]) -> list[Traffic]:
+    """Frames and bytes by message kind over all conversations, the largest first."""
+    total: dict[tuple[str, str], tuple[int, int]] = {}
+    for peer in peers:
+        for key, (frames, size) in peer.traffic().items():
+            before = total.get(key, (0, 0))
+            total[key] = (before[0] + frames, before[1] + size)
+    rows = [Traffic(kind, _direction(way), frames, size) for (way, kind), (frames, size) in total.items()]
+    return sorted(rows, key=lambda row: -row.bytes)
+
+
+def _direction(way: str) -> Literal["sent", "received"]:
+    return "sent" if way == "sent" else "received"
+
+
+def _model(account: Account) -> ModelSummary:
+    job, half = account.job, account.half
+    own = len(half.splits)
+    if isinstance(half, PassiveHalf):
+        rows = [("Own splits", str(own)), ("Model", half.model)]
+        counts: dict[str, float] = {}
+        for split in half.splits:
+            counts[split.feature] = counts.get(split.feature, 0.0) + 1.0
+        return ModelSummary(None, job.boosting.max_depth, rows, dict(sorted(counts.items(), key=lambda i: -i[1])))
+    gain = half.gain_by_party()
+    total = sum(gain.values()) or 1.0
+    rows = [("Model", half.model), *((f"Gain from {party}", f"{value / total:.1%}") for party, value in gain.items())]
+    return ModelSummary(half.trees, job.boosting.max_depth, rows, half.gain_by_feature())
+
+
+def _disclosed(account: Account) -> Iterator[Disclosed]:
+    """What this run told whom beyond its own input: the tables of the protocol files, with this run's figures."""
+    job, half, own_name = account.job, account.half, account.config.party
+    depth, trees = job.boosting.max_depth, job.boosting.trees
+    trainings = "2 trainings" if job.compare_alone else "1 training"
+    for passive in job.passive if isinstance(half, ActiveHalf) else (own_name,):
+        people = account.aligned[passive if isinstance(half, ActiveHalf) else job.active]
+        won = sum(node.owner == passive for node in half.nodes) if isinstance(half, ActiveHalf) else len(half.splits)
+        common = f"{people:,} people in common"
+        for party in (job.active, passive):
+            yield Disclosed("align people", party, "size of the other set; which own people are in it", common)
+        yield Disclosed("align people", passive, "which common people this job uses", common)
+        yield Disclosed(
+            "train",
+            job.active,
+            f"gradient sums of each bin and column of {passive}, by node (level histograms)",
+            f"{trainings} of up to {trees} trees, {2**depth - 1} nodes each",
+        )
+        bits = f"left/right bit of every common person for each split won by {passive}"
+        yield Disclosed("train", job.active, bits, f"{won} splits in the model")
+        wins = "node, bin and missing direction of its winning splits; rows used; trees grown and kept"
+        yield Disclosed("train", passive, wins, f"{won} splits in the model")
+        if job.engine.scheme.plaintext:
+            yield Disclosed("train", passive, "PLAINTEXT: every gradient, so every training label", "all training rows")

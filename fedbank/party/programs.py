@@ -1,0 +1,286 @@
+"""What one party's process does, from its two files to models, scores and reports: `run` and `score`.
+
+The launch scripts in `parties/` and the command line call these and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from fedbank.data.tables import Table, read_table
+from fedbank.errors import FedbankError, UsageError
+from fedbank.models import boosting
+from fedbank.models.evaluation import Evaluation
+from fedbank.models.forest import ActiveHalf, PassiveHalf, load_half
+from fedbank.models.trees import sigmoid
+from fedbank.party import pictures
+from fedbank.party.account import Account, report_content
+from fedbank.party.checkpoint import Checkpoint, table_hash
+from fedbank.party.config import PartyConfig
+from fedbank.party.job import Job
+from fedbank.party.ledger import Ledger
+from fedbank.party.line import conversations, credentials
+from fedbank.party.report import write_report
+from fedbank.party.screen import Screen, auc_table
+from fedbank.party.steps import Steps
+from fedbank.party.training import (
+    TOGETHER,
+    ActiveResult,
+    Setting,
+    align_active,
+    align_passive,
+    gather,
+    train_active,
+    train_passive,
+    worker_processes,
+)
+from fedbank.talk.peer import Peer
+
+__all__ = ["Outcome", "run", "score"]
+
+PARTS = {0: "train", 1: "validation", 2: "test", 3: "out of time"}
+NOTICE_S = 5.0  # how long a side that cannot start tries to tell its peers
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run or a scoring left its files, and the evaluations (at the active party only)."""
+
+    files: dict[str, Path]
+    evaluations: dict[str, Evaluation]
+
+
+def run(party_file: Path, job_file: Path, *, resume: bool = False, screen: Screen | None = None) -> Outcome:
+    """Do one party's part of a training job.
+
+    Parameters
+    ----------
+    party_file, job_file : this party's TOML, and the job's, the same on all sides
+    resume : go on where a broken run of the same job stopped, if the peers can too
+    screen : where to show progress; nothing is shown by default
+
+    Raises
+    ------
+    UsageError
+        The files, the keys or the table are wrong, or the job is not allowed here.
+    PeerError, PeerGone
+        The other side broke the protocol, stopped, or is gone.
+    """
+    config, job = PartyConfig.load(party_file), Job.load(job_file)
+    role = job.role(config.party)
+    office = _Office(config, job, "fedbank-train", job.hash, screen or Screen())
+    started = datetime.now()
+    with office.meeting(lambda: _ready_to_run(config, job, role)) as (table, peers):
+        folder = config.store / job.folder
+        checkpoint = Checkpoint(folder / "checkpoint", table_hash(table))
+        with worker_processes(job, config.workers) as spread:
+            secret = _own_secret(config.store / "blinding.key")
+            setting = Setting(job, office.steps, spread, checkpoint, resume, config.most_people, secret)
+            result = (
+                train_active(peers, table, setting)
+                if role == "active"
+                else train_passive(peers[job.active], table, setting, config.party)
+            )
+    active = result if isinstance(result, ActiveResult) else None
+    account = Account(
+        config=config,
+        job=job,
+        started=started,
+        steps=office.steps,
+        peers=tuple(peers.values()),
+        table=table,
+        aligned=result.aligned if isinstance(result, ActiveResult) else {job.active: result.aligned},
+        half=result.half,
+        evaluations=active.evaluations if active else {},
+        split={PARTS[part]: count for part, count in sorted(Counter(active.part.tolist()).items())} if active else {},
+        resumed_after=result.resumed_after,
+    )
+    files = _leave_files(folder, account, active)
+    checkpoint.clear()
+    office.close(files)
+    if active:
+        office.screen.show(auc_table(active.evaluations, f"Test people of job {job.name}"))
+    return Outcome(files, active.evaluations if active else {})
+
+
+def score(
+    party_file: Path,
+    job_file: Path,
+    *,
+    table: str | None = None,
+    half: Path | None = None,
+    screen: Screen | None = None,
+) -> Outcome:
+    """Score people together with both halves of a model; the active party gets the scores.
+
+    Parameters
+    ----------
+    party_file, job_file : as for `run`
+    table : another source than the configuration's, for new people; no label is needed
+    half : this party's half; that of the job's last run if not given
+    screen : where to show progress
+    """
+    config, job = PartyConfig.load(party_file), Job.load(job_file)
+    role = job.role(config.party)
+    folder = config.store / job.folder
+    mine = load_half(half or folder / "half.json")
+    if mine.party != config.party or isinstance(mine, ActiveHalf) != (role == "active"):
+        raise UsageError(f"The model half is {mine.party}'s, not {config.party}'s: name this party's own half.")
+    office = _Office(config, job, "fedbank-score", mine.model, screen or Screen())
+    with office.meeting(lambda: _read(config, job, None, table, mine.features)) as (people, peers):
+        setting = Setting(job, office.steps, most_people=config.most_people)
+        if isinstance(mine, PassiveHalf):
+            with office.steps("align people"):
+                rows = align_passive(peers[job.active], people, setting)
+            with office.steps("score"):
+                boosting.passive_score(peers[job.active], mine, people.features[rows])
+            files: dict[str, Path] = {}
+        else:
+            files = {"scores": _score_active(peers, people, mine, setting, folder / "new-scores.csv")}
+    office.close(files)
+    return Outcome(files, {})
+
+
+class _Office:
+    """One party at work on one job: its steps, its screen, its ledger, and the way to its peers."""
+
+    def __init__(self, config: PartyConfig, job: Job, protocol: str, subject: str, screen: Screen):
+        role = job.role(config.party)
+        self.screen = screen
+        self.steps = Steps(config.party, screen.begin, screen.watch)
+        self._ledger = Ledger(config.store / "ledger.jsonl")
+        self._subject = subject
+        self._names = job.partners(config.party)
+        self._open = functools.partial(
+            conversations,
+            config,
+            self._names,
+            protocol=protocol,
+            job=subject,
+            roles=(role, "passive" if role == "active" else "active"),
+            watch=screen.watch,
+            step=lambda: self.steps.current,
+        )
+        scheme = job.engine.scheme
+        screen.say(f"{config.party} ({role}): job {job.name}, {scheme.name}, {scheme.parameters}", "bold")
+        if scheme.plaintext:
+            screen.warn_plaintext()
+
+    @contextlib.contextmanager
+    def meeting(self, prepare: Callable[[], T]) -> Iterator[tuple[T, dict[str, Peer]]]:
+        """Prepare this side, meet the peers, and record the conversations in the ledger however they end."""
+        with self.screen:
+            try:
+                with self.steps("check own side"):
+                    ready = prepare()
+            except FedbankError:
+                # a peer that is there already learns at once that this side cannot start
+                with contextlib.suppress(FedbankError), self._open(timeout=NOTICE_S) as peers:
+                    for peer in peers.values():
+                        peer.stop(self.steps.current)
+                raise
+            with contextlib.ExitStack() as stack:
+                with self.steps(f"meet {', '.join(self._names)}"):
+                    peers = stack.enter_context(self._open())
+                self.screen.meter(peers.values())
+                try:
+                    yield ready, peers
+                finally:
+                    for peer in peers.values():
+                        self._ledger.record(self._subject, self.steps.current, peer, {})
+
+    def close(self, files: dict[str, Path]) -> None:
+        """Say where the files are."""
+        for name, path in files.items():
+            self.screen.say(f"{name}: {path}")
+
+
+def _ready_to_run(config: PartyConfig, job: Job, role: str) -> Table:
+    """Check what can be checked before anybody is called: permission, keys, table."""
+    if job.engine.scheme.plaintext and not config.allow_plaintext:
+        raise UsageError(
+            f"Job {job.name} uses the PLAINTEXT engine, which protects nothing, and {config.party}'s party file does "
+            'not allow it. For real data set engine.name = "paillier"; for a trial with public data set '
+            "allow_plaintext = true in the party files of both sides."
+        )
+    credentials(config)
+    if role == "active" and config.table.label is None:
+        raise UsageError(f"{config.party} is the active party of job {job.name}: set table.label in its party file.")
+    return _read(config, job, config.table.label if role == "active" else None, None, config.table.features)
+
+
+def _read(
+    config: PartyConfig, job: Job, label: str | None, source: str | None, features: tuple[str, ...] | None
+) -> Table:
+    about = config.table
+    ignore = set(about.ignore) | ({about.label} if about.label and label is None else set())
+    return read_table(
+        source or about.source,
+        id_column=about.id,
+        id_kind=job.id_kind,
+        label=label,
+        features=features,
+        ignore=() if features else sorted(ignore),
+        duplicates=about.duplicates,
+        table=about.table,
+        side=config.party,
+    )
+
+
+def _own_secret(path: Path) -> bytes:
+    """This party's key for blinding column numbers, made when first needed."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(os.urandom(32))
+    return path.read_bytes()
+
+
+def _leave_files(folder: Path, account: Account, active: ActiveResult | None) -> dict[str, Path]:
+    files = {"model half": folder / "half.json"}
+    account.half.save(files["model half"])
+    if active:
+        margins = active.margins[TOGETHER]
+        rows = zip(active.ids, sigmoid(margins).tolist(), active.part.tolist(), active.labels.tolist(), strict=True)
+        files["scores"] = folder / "scores.csv"
+        _write_csv(
+            files["scores"],
+            ("id", "score", "part", "label"),
+            ((i, f"{p:.9f}", PARTS[part], int(label)) for i, p, part, label in rows),
+        )
+        if active.evaluations:
+            files["picture"] = folder / "roc.png"
+            plaintext = account.job.engine.scheme.plaintext
+            figure = pictures.roc(active.evaluations, language=account.config.language, plaintext=plaintext)
+            pictures.save(figure, files["picture"])
+    files["report"] = write_report(folder, report_content(account))
+    return files
+
+
+def _score_active(peers: dict[str, Peer], people: Table, half: ActiveHalf, setting: Setting, path: Path) -> Path:
+    with setting.steps("align people"):
+        talks = [peers[name] for name in half.passive]
+        common = [align_active(peer, people, setting) for peer in talks]
+        rows, partners = gather(talks, common, people)
+    with setting.steps("score"):
+        margins = boosting.active_score(partners, half, people.features[rows])
+    ids = (people.ids[row] for row in rows)
+    _write_csv(path, ("id", "score"), ((i, f"{p:.9f}") for i, p in zip(ids, sigmoid(margins).tolist(), strict=True)))
+    return path
+
+
+def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
