@@ -42,6 +42,7 @@ import numpy.typing as npt
 
 from fedbank.errors import PeerError, UsageError
 from fedbank.models.binning import Bins
+from fedbank.models.evaluation import TRAIN, VALIDATION
 from fedbank.models.forest import ABSENT, LEAF, ActiveHalf, Node, OwnSplit, PassiveHalf
 from fedbank.models.trees import (
     BoostingParameters,
@@ -57,9 +58,6 @@ from fedbank.talk.codec import F64, I64, U8, Message, Most
 from fedbank.talk.peer import Peer
 
 __all__ = [
-    "TEST",
-    "TRAIN",
-    "VALIDATION",
     "ActiveState",
     "Partner",
     "PassiveState",
@@ -71,7 +69,6 @@ __all__ = [
     "passive_score",
 ]
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
 MOST_COLUMNS = 100_000
 
 Floats = npt.NDArray[np.float64]
@@ -197,7 +194,7 @@ def active(
     engine : opens the vector holder's end of a histogram engine on a conversation
     features : float64 (rows, columns), NaN for missing, rows as aligned; may have no columns
     labels : float64 (rows,), 0 or 1
-    part : uint8 (rows,), `TRAIN`, `VALIDATION` or `TEST`
+    part : uint8 (rows,), `TRAIN`, `VALIDATION` or another part of `evaluation.split_rows`
     parameters : as agreed
     state : where to go on; the last one yielded holds the model
 

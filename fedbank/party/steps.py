@@ -18,7 +18,7 @@ class Step:
 
     step: str
     wall_s: float
-    cpu_s: float
+    cpu_s: float = 0.0
 
 
 @dataclass

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from fedbank.data.tables import Table
 from fedbank.errors import PeerError, UsageError
 from fedbank.models import boosting
-from fedbank.models.boosting import TEST, ActiveState, Partner, PassiveState
-from fedbank.models.evaluation import Evaluation, evaluate, split_rows
+from fedbank.models.boosting import ActiveState, Partner, PassiveState
+from fedbank.models.evaluation import TEST, Evaluation, evaluate, split_rows
 from fedbank.models.forest import ActiveHalf, PassiveHalf
 from fedbank.models.trees import sigmoid
 from fedbank.party.checkpoint import Checkpoint

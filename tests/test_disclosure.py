@@ -1,0 +1,433 @@
+"""Who learns what, held against the wire: a simulator for each receiver of each protocol.
+
+A simulator is given what the protocol's table grants the receiver (its own input, its declared output, the public
+sizes) and makes the transcript that the receiver sees. Then
+- the shape (names, order, sizes) of the real and of the simulated transcript is the same;
+- the receiver's own role, fed with the simulated transcript, ends with the declared output;
+- the masked fields of real and simulated runs pass the same uniformity test, over repeated runs on the same input;
+- with a mask removed, the uniformity test fails.
+"""
+
+import os
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from fedbank.models import boosting
+from fedbank.models.boosting import Partner, active, active_score, passive, passive_score
+from fedbank.models.evaluation import TEST, TRAIN
+from fedbank.models.trees import BoostingParameters
+from fedbank.protocols import ecdh_psi, paillier_histogram
+from fedbank.protocols.hash_to_curve import hash_to_u
+from fedbank.protocols.histogram import BinMatrix, Shape
+from fedbank.protocols.paillier_histogram import Packing
+from fedbank.talk.codec import encode
+from fedbank.talk.links import LocalLink
+from fedbank.talk.peer import Peer
+
+CONFIDENCE = 1e-6
+
+
+def uniform(values, bits):
+    """Whether byte strings look like independent uniform ones: no value twice, and no byte value preferred.
+
+    `values`: uint8 (count, bytes), little endian; only the lowest `bits` bits of each are judged by value.
+    """
+    distinct = {value.tobytes() for value in values}
+    judged = values[:, : bits // 8].ravel()
+    counts = np.bincount(judged, minlength=256)
+    return len(distinct) == len(values) and scipy.stats.chisquare(counts).pvalue > CONFIDENCE
+
+
+class Ear(Peer):
+    """A peer that keeps the messages it receives and sends."""
+
+    def __init__(self, link, name):
+        super().__init__(link, name)
+        self.heard, self.said = [], []
+
+    def send(self, message):
+        self.said.append(message)
+        super().send(message)
+
+    def receive(self, kind, **bounds):
+        message = super().receive(kind, **bounds)
+        self.heard.append(message)
+        return message
+
+    @property
+    def shape(self):
+        return shape_of(self.heard)
+
+
+def shape_of(messages):
+    return [(type(message).__name__, len(encode(message))) for message in messages]
+
+
+def converse(one, other):
+    """Run two roles face to face, each a function of its peer; returns both peers and both results."""
+    links = LocalLink.pair()
+    peers = [Ear(link, name) for link, name in zip(links, ("other", "one"), strict=True)]
+    results = [None, None]
+
+    def run(place, role):
+        try:
+            results[place] = role(peers[place])
+        finally:
+            links[place].close()
+
+    thread = threading.Thread(target=run, args=(1, other))
+    thread.start()
+    run(0, one)
+    thread.join()
+    return SimpleNamespace(one=peers[0], other=peers[1], results=results)
+
+
+def replay(role, messages):
+    """Run one role against a transcript made before; what it says is dropped."""
+    here, there = LocalLink.pair()
+    for message in messages:
+        there.put(encode(message))
+    return role(Peer(here, "simulated"))
+
+
+def kinds(messages, kind):
+    return [message for message in messages if isinstance(message, kind)]
+
+
+class Tape:
+    """A receiver's random tape: the same bytes on every reading."""
+
+    def __init__(self):
+        self.tape = os.urandom(100_000)
+        self.at = 0
+
+    def __call__(self, count):
+        self.at += count
+        return self.tape[self.at - count : self.at]
+
+    def again(self):
+        copy = Tape()
+        copy.tape = self.tape
+        return copy
+
+
+def random_points(count):
+    points = b"".join(hash_to_u(os.urandom(32), b"simulator") for _ in range(count))
+    return np.frombuffer(points, dtype=np.uint8).reshape(-1, 32)
+
+
+class TestIntersection:
+    mine = [f"person {i}" for i in range(24)]
+    theirs = [f"person {i}" for i in range(12, 42)]
+    runs = 25
+
+    def real(self, tape=None):
+        random = tape or os.urandom
+        return converse(
+            lambda peer: ecdh_psi.receiver(peer, self.mine, "plain", random=random),
+            lambda peer: ecdh_psi.sender(peer, self.theirs, "plain"),
+        )
+
+    @staticmethod
+    def simulate(own_count, common_rows, their_count, tape):
+        """What either side hears, from its number of ids, its random tape, its output and the peer's number."""
+        key = ecdh_psi.Key(tape)
+        order = ecdh_psi._secret_order(own_count, tape)
+        masked = random_points(their_count)
+        shared = key.times(masked[: len(common_rows)])
+        doubled = {}
+        for row, point in zip(common_rows, sorted(p.tobytes() for p in shared), strict=True):
+            doubled[int(row)] = point
+        fill = iter(random_points(own_count))
+        mine = [doubled.get(int(row)) or next(fill).tobytes() for row in order]
+        shuffled = masked[ecdh_psi._secret_order(their_count, os.urandom)]
+        points = np.frombuffer(b"".join(mine), dtype=np.uint8).reshape(-1, 32)
+        return [ecdh_psi.SetSize(their_count), ecdh_psi.Masked(shuffled), ecdh_psi.Doubled(points)]
+
+    @pytest.mark.parametrize("side", ["receiver", "sender"])
+    def test_shape_and_output_are_simulated(self, side):
+        done = self.real()
+        ids, others = (self.mine, self.theirs) if side == "receiver" else (self.theirs, self.mine)
+        ear, output = (done.one, done.results[0]) if side == "receiver" else (done.other, done.results[1])
+        tape = Tape()
+        messages = self.simulate(len(ids), output, len(others), tape)
+        assert shape_of(messages) == ear.shape
+        role = getattr(ecdh_psi, side)
+        found = replay(lambda peer: role(peer, ids, "plain", random=tape.again()), messages)
+        np.testing.assert_array_equal(found, output)
+
+    def points(self, run, side, kind):
+        return np.concatenate([kinds(heard, kind)[0].points for heard in (run(side) for _ in range(self.runs))])
+
+    def heard_really(self, side):
+        done = self.real()
+        return done.one.heard if side == "receiver" else done.other.heard
+
+    def heard_simulated(self, side):
+        own, others = (self.mine, self.theirs) if side == "receiver" else (self.theirs, self.mine)
+        return self.simulate(len(own), np.arange(12), len(others), Tape())
+
+    @pytest.mark.parametrize("side", ["receiver", "sender"])
+    @pytest.mark.parametrize("kind", [ecdh_psi.Masked, ecdh_psi.Doubled])
+    def test_masked_fields_are_uniform_really_and_simulated(self, side, kind):
+        assert uniform(self.points(self.heard_really, side, kind), 248)
+        assert uniform(self.points(self.heard_simulated, side, kind), 248)
+
+    @pytest.mark.parametrize("side", ["receiver", "sender"])
+    def test_without_the_mask_the_test_fails(self, side, monkeypatch):
+        monkeypatch.setattr(ecdh_psi.Key, "times", lambda self, points, *_: points)
+        assert not uniform(self.points(self.heard_really, side, ecdh_psi.Masked), 248)
+
+    def test_with_a_key_used_twice_the_test_fails(self, monkeypatch):
+        secret = os.urandom(32)
+        monkeypatch.setattr(
+            ecdh_psi.Key, "__init__", lambda self, _: setattr(
+                self, "_secret", ecdh_psi.X25519PrivateKey.from_private_bytes(secret))
+        )  # fmt: skip
+        assert not uniform(self.points(self.heard_really, "receiver", ecdh_psi.Masked), 248)
+
+    def places(self):
+        """Where one common person of the sender stands in the list that the receiver hears, over many runs."""
+        places = []
+        for _ in range(80):
+            tape = Tape()
+            done = self.real(tape)
+            key = ecdh_psi.Key(tape.again())
+            doubled = [p.tobytes() for p in key.times(kinds(done.one.heard, ecdh_psi.Masked)[0].points)]
+            order = ecdh_psi._secret_order(len(self.mine), SkipKey(tape))
+            point = kinds(done.one.heard, ecdh_psi.Doubled)[0].points[int(np.flatnonzero(order == 20)[0])]
+            places.append(doubled.index(point.tobytes()))
+        return np.bincount(np.array(places) // 6, minlength=5)
+
+    def test_the_place_of_a_common_person_is_random(self):
+        assert scipy.stats.chisquare(self.places()).pvalue > CONFIDENCE
+
+    def test_without_the_shuffle_the_place_is_not_random(self, monkeypatch):
+        monkeypatch.setattr(ecdh_psi, "_secret_order", lambda count, random: np.arange(count))
+        assert scipy.stats.chisquare(self.places()).pvalue < CONFIDENCE
+
+
+class SkipKey:
+    """The tape after the key has been read from it."""
+
+    def __init__(self, tape):
+        self.tape = tape.again()
+        self.tape(32)
+
+    def __call__(self, count):
+        return self.tape(count)
+
+
+@pytest.fixture(scope="module")
+def key():
+    return paillier_histogram.Key(2048)
+
+
+class TestPaillierHistogram:
+    """The histogram alone: what the matrix holder hears, and what the vector holder hears."""
+
+    shape = Shape(samples=9, features=2, width=3, bound=127)
+    matrix = BinMatrix(np.array([[0, 1, 2, 0, 1, 2, 0, 0, 0], [1, 1, 1, 1, 1, 1, 0, 0, 2]], dtype=np.uint8), 3)
+    vectors = np.array([[1, -2, 3, 0, 0, 127, -127, 5, 0], [9, 0, 0, 0, 1, 1, 1, 0, 0]])
+
+    def real(self, key):
+        def vectors(peer):
+            return paillier_histogram.VectorHolder(peer, self.shape, key).sums(self.vectors)
+
+        def matrix(peer):
+            paillier_histogram.MatrixHolder(peer, self.matrix, self.shape.bound, key.bits).answer(len(self.vectors))
+
+        return converse(vectors, matrix)
+
+    def simulate_for_matrix_holder(self, key_bits):
+        """From public sizes alone: encryptions of zero under a key of the simulator's own."""
+        key = paillier_histogram.Key(key_bits)
+        zeros = paillier_histogram._encrypt([0] * self.shape.samples, key.primes)
+        return [
+            paillier_histogram.PublicKey(int(key.public.n).to_bytes(key_bits // 8, "big")),
+            paillier_histogram.Ciphertexts(paillier_histogram._as_array(zeros, key_bits // 4)),
+        ]
+
+    def simulate_for_vector_holder(self, key, sums):
+        """From the declared output: its fresh encryption under the receiver's own key."""
+        packing = Packing.of(self.shape, key.bits)
+        count = len(sums)
+        rows = sums.reshape(count, -1).T
+        together = packing.bins_together(count)
+        plain = [
+            sum(int(v) << (packing.bits * k) for k, v in enumerate(rows[at : at + together].ravel()))
+            for at in range(0, len(rows), together)
+        ]
+        made = paillier_histogram._encrypt(plain, key.primes)
+        return [paillier_histogram.PackedSums(paillier_histogram._as_array(made, key.bits // 4))]
+
+    def test_shapes_and_outputs_are_simulated(self, key):
+        done = self.real(key)
+        sums = done.results[0]
+        np.testing.assert_array_equal(sums, self.matrix.times(self.vectors))
+        assert shape_of(self.simulate_for_matrix_holder(key.bits)) == done.other.shape
+        simulated = self.simulate_for_vector_holder(key, sums)
+        assert shape_of(simulated) == done.one.shape
+        found = replay(
+            lambda peer: paillier_histogram.VectorHolder(peer, self.shape, key).sums(self.vectors), simulated
+        )
+        np.testing.assert_array_equal(found, sums)
+
+    def ciphertexts(self, heard, runs=6):
+        return np.concatenate([kinds(heard(), paillier_histogram.Ciphertexts)[0].values for _ in range(runs)])
+
+    def test_ciphertexts_are_uniform_really_and_simulated(self, key):
+        judged = key.bits * 2 - 64
+        assert uniform(self.ciphertexts(lambda: self.real(key).other.heard), judged)
+        assert uniform(self.ciphertexts(lambda: self.simulate_for_matrix_holder(key.bits)), judged)
+
+    def test_without_the_mask_of_the_vectors_the_test_fails(self, key, monkeypatch):
+        monkeypatch.setattr(paillier_histogram, "_residue", lambda *_: 1)
+        assert not uniform(self.ciphertexts(lambda: self.real(key).other.heard), key.bits * 2 - 64)
+
+    def ratios(self, key, answer, said):
+        """What is left of each answer when the part is divided out that the vector holder could compute itself, if it
+        knew the matrix: with the mask a uniform residue, without it the constant 1, which confirms the matrix."""
+        n2 = int(key.public.nsquare)
+        sent = paillier_histogram._as_integers(kinds(said, paillier_histogram.Ciphertexts)[0].values)
+        peer = Peer(LocalLink.pair()[0], "nobody")
+        bins = paillier_histogram._bin_products(sent, self.matrix, n2, peer)
+        packing = Packing.of(self.shape, key.bits)
+        together = packing.bins_together(len(self.vectors))
+        found = []
+        for at, value in zip(range(0, len(bins), together), paillier_histogram._as_integers(answer), strict=True):
+            known = 1
+            for one in reversed(bins[at : at + together]):
+                known = pow(known, 1 << (packing.bits * len(self.vectors)), n2) * one % n2
+            found.append(value * pow(known, -1, n2) % n2)
+        return paillier_histogram._as_array(found, key.bits // 4)
+
+    def answers(self, key, runs, simulated=False):
+        found = []
+        for _ in range(runs):
+            done = self.real(key)
+            answer = done.one.heard[0]
+            if simulated:
+                (answer,) = self.simulate_for_vector_holder(key, done.results[0])
+            found.append(self.ratios(key, answer.values, done.one.said))
+        return np.concatenate(found)
+
+    def test_answers_are_masked_really_and_simulated(self, key):
+        judged = key.bits * 2 - 64
+        assert uniform(self.answers(key, 8), judged)
+        assert uniform(self.answers(key, 8, simulated=True), judged)
+
+    def test_without_the_mask_of_the_answer_the_test_fails(self, key, monkeypatch):
+        right = paillier_histogram.secrets.randbelow
+        monkeypatch.setattr(
+            paillier_histogram,
+            "secrets",
+            SimpleNamespace(randbelow=lambda most: 0 if most == int(key.public.n) - 1 else right(most)),
+        )
+        assert not uniform(self.answers(key, 3), key.bits * 2 - 64)
+
+
+class TestBoosting:
+    """A whole training: each side's transcript from its own input, its declared output and the public sizes."""
+
+    parameters = BoostingParameters(trees=2, max_depth=2, max_bin=3)
+    rows = 24
+    draw = np.random.default_rng(4)
+    mine, theirs = draw.normal(size=(rows, 1)), draw.normal(size=(rows, 3))
+    labels = (mine[:, 0] + theirs[:, 0] - theirs[:, 1] > 0).astype(float)
+    part = np.where(np.arange(rows) % 4 == 0, TEST, TRAIN).astype(np.uint8)
+    blinding = np.array([2, 0, 1])
+
+    def training(self, key):
+        return converse(self.active_role(key), self.passive_role(key.bits))
+
+    def active_role(self, key):
+        def one(peer):
+            engine = lambda peer, shape: paillier_histogram.VectorHolder(peer, shape, key)  # noqa: E731
+            partners = [Partner(peer)]
+            return list(active(partners, engine, self.mine, self.labels, self.part, self.parameters))
+
+        return one
+
+    def passive_role(self, bits):
+        def other(peer):
+            engine = lambda peer, matrix, bound: paillier_histogram.MatrixHolder(peer, matrix, bound, bits)  # noqa: E731
+            return list(passive(peer, engine, self.theirs, self.parameters, blinding=self.blinding))
+
+        return other
+
+    def simulate_for_passive(self, splits, states, bits):
+        """From its own columns, the split of the rows, its winning splits level by level, and when training stopped.
+
+        `splits`: for each tree and level what the table grants: nodes, columns, bins, missing directions.
+        """
+        key = paillier_histogram.Key(bits)
+        samples = int((self.part == TRAIN).sum())
+        messages = [
+            boosting.Terms(self.part, 0, 1),
+            paillier_histogram.PublicKey(int(key.public.n).to_bytes(bits // 8, "big")),
+        ]
+        for tree, levels in enumerate(splits):
+            for won in levels:
+                zeros = paillier_histogram._encrypt([0] * samples, key.primes)
+                messages += [paillier_histogram.Ciphertexts(paillier_histogram._as_array(zeros, bits // 4)), won]
+            messages.append(boosting.Next(int(tree + 1 < len(splits)), states[tree].kept))
+        return messages
+
+    def test_the_passive_party_hears_what_its_simulator_makes(self, key):
+        done = self.training(key)
+        won = kinds(done.other.heard, boosting.Winners)
+        depth = self.parameters.max_depth
+        splits = [won[at : at + depth] for at in range(0, len(won), depth)]
+        states = done.results[1]
+        simulated = self.simulate_for_passive(splits, states, key.bits)
+        assert shape_of(simulated) == done.other.shape
+        assert sum(len(one.nodes) for one in won) > 0
+        again = replay(self.passive_role(key.bits), simulated)
+        assert encode(again[-1]) == encode(states[-1])
+
+    def test_the_active_party_hears_what_its_simulator_makes(self, key):
+        """From its own input, the declared bin sums of each level, and the bits of the splits that the peer won."""
+        done = self.training(key)
+        samples = int((self.part == TRAIN).sum())
+        shape = Shape(samples, self.theirs.shape[1], self.parameters.max_bin + 1, self.parameters.bound)
+        histogram = TestPaillierHistogram()
+        histogram.shape = shape
+        packing = Packing.of(shape, key.bits)
+        simulated = [boosting.Columns(self.theirs.shape[1], 0)]
+        sums = iter(kinds(done.one.heard, paillier_histogram.PackedSums))
+        counts = [2, 2] * self.parameters.trees
+        for count, routes in zip(counts, kinds(done.one.heard, boosting.Routes), strict=True):
+            opened = paillier_histogram._decrypt(paillier_histogram._as_integers(next(sums).values), key.primes)
+            declared = packing.unpack(opened, count, shape)
+            simulated += [*histogram.simulate_for_vector_holder(key, declared), routes]
+        assert shape_of(simulated) == done.one.shape
+        again = replay(self.active_role(key), simulated)
+        assert encode(again[-1]) == encode(done.results[0][-1])
+
+    def test_nodes_that_end_early_are_padded(self, key):
+        """The number and size of gradient frames depends on depth and trees alone, not on how deep the trees grew."""
+        shapes = []
+        for gamma in (0.0, 1e6):
+            case = TestBoosting()
+            case.parameters = BoostingParameters(trees=2, max_depth=2, max_bin=3, gamma=gamma)
+            shapes.append([frame for frame in case.training(key).other.shape if frame[0] == "Ciphertexts"])
+        assert shapes[0] == shapes[1]
+
+    def test_scoring_tells_the_active_party_bits_and_the_passive_party_nothing(self, key):
+        done = self.training(key)
+        names = (["a"], ["x", "y", "z"])
+        one = boosting.active_half(done.results[0][-1], names[0], "m", "one", ["other"])
+        other = boosting.passive_half(done.results[1][-1], names[1], "m", "other", "one")
+        scored = converse(
+            lambda peer: active_score([Partner(peer)], one, self.mine),
+            lambda peer: passive_score(peer, other, self.theirs),
+        )
+        splits = len(other.splits)
+        assert scored.other.heard == []
+        assert scored.one.shape == shape_of([boosting.Routes(np.zeros((splits, self.rows // 8), dtype=np.uint8))])
+        np.testing.assert_allclose(scored.results[0], done.results[0][-1].margin, rtol=1e-12)
