@@ -1,1 +1,25 @@
 """fedbank: federated learning and privacy computing between a bank and a regulator."""
+
+from fedbank.data.tables import Table, read_table
+from fedbank.errors import FedbankError, PeerError, PeerGone, UsageError
+from fedbank.models.evaluation import Evaluation, evaluate
+from fedbank.party.job import Job
+from fedbank.party.programs import run, score
+from fedbank.simulate import Simulation, simulate
+
+__all__ = [
+    "Evaluation",
+    "FedbankError",
+    "Job",
+    "PeerError",
+    "PeerGone",
+    "Simulation",
+    "Table",
+    "UsageError",
+    "evaluate",
+    "read_table",
+    "run",
+    "score",
+    "simulate",
+]
+__version__ = "0.1.0"

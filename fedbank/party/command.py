@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -46,9 +45,9 @@ def _answering() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def main(work: str, party_file: Path, job_file: Path) -> None:
-    """What a launch script calls: `work` is "run" or "score"; further options come from the command line."""
-    app([work, "--party", str(party_file), "--job", str(job_file), *sys.argv[1:]])
+def main(work: str, party_file: Path, job_file: Path, options: Sequence[str] = ()) -> None:
+    """What a launch script calls: `work` is "run", "score" or "doctor"."""
+    app([work, "--party", str(party_file), "--job", str(job_file), *options])
 
 
 @app.command()
