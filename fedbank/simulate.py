@@ -50,6 +50,8 @@ def simulate(
     *,
     id_column: str = "id",
     label: str = "label",
+    group: str | None = None,
+    time: str | None = None,
     workers: int = 1,
     line: Shape = lambda link: link,
 ) -> Simulation:
@@ -59,6 +61,7 @@ def simulate(
     ----------
     job : a `Job`, or its content as in a job file
     tables : one table per party of the job; DataFrames have their ids in `id_column`, the active one labels in `label`
+    group, time : columns of the active party's table by which people are split, see `fedbank.party.job.RowSplit`
     workers : worker processes for encryption; 1 works in this process
     line : wraps each end of each line, for example `lambda link: ShapedLink(link, 12.5e6, 0.01)`
 
@@ -73,11 +76,11 @@ def simulate(
     >>> regulator = pd.DataFrame({"id": ["d", "c", "b", "x"], "bought": [9.0, 8.0, 1.0, 5.0], "label": [1, 1, 0, 0]})
     >>> job = {"name": "four-rows", "active": "regulator", "passive": ["bank"], "rows": {"test": 0},
     ...        "engine": {"name": "plaintext"}, "boosting": {"trees": 1, "min_child_weight": 0}}
-    >>> simulate(job, {"bank": bank, "regulator": regulator}).active.aligned
+    >>> simulate(job, {"bank": bank, "regulator": regulator}).active.common
     {'bank': 3}
     """
     job = job if isinstance(job, Job) else parse(Job, dict(job), "Job")
-    ready = {party: _table(tables, party, job, id_column, label) for party in (job.active, *job.passive)}
+    ready = {party: _table(tables, party, job, id_column, label, group, time) for party in (job.active, *job.passive)}
     links = {party: LocalLink.pair() for party in job.passive}
     ends = {party: (line(ours), line(theirs)) for party, (ours, theirs) in links.items()}
     peers = {party: Peer(ours, party) for party, (ours, _) in ends.items()}
@@ -119,11 +122,22 @@ def _ends(peers: list[Peer], steps: Steps, errors: list[Exception]) -> Iterator[
             peer.close()
 
 
-def _table(tables: Mapping[str, pd.DataFrame | Table], party: str, job: Job, id_column: str, label: str) -> Table:
+def _table(
+    tables: Mapping[str, pd.DataFrame | Table],
+    party: str,
+    job: Job,
+    id_column: str,
+    label: str | None,
+    group: str | None,
+    time: str | None,
+) -> Table:
     if party not in tables:
         raise UsageError(f"Job {job.name} names {party}, but there is no table for it: pass tables[{party!r}].")
     table = tables[party]
     if isinstance(table, Table):
         return table
-    labels = label if party == job.active else None
-    return table_from_frame(table, id_column=id_column, id_kind=job.id_kind, label=labels, side=party)
+    if party != job.active:
+        label = group = time = None
+    return table_from_frame(
+        table, id_column=id_column, id_kind=job.id_kind, label=label, group=group, time=time, side=party
+    )

@@ -13,7 +13,7 @@ import gzip
 import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,8 @@ class Table:
     names : the columns of `features`
     labels : float64 array (rows,) of 0 and 1, or None
     report : what was read and what was left out
+    groups : text (rows,), rows of one group stay together when rows are split, or None
+    times : float64 (rows,), seconds since 1970 or the numbers of the source, or None
     """
 
     ids: list[str]
@@ -85,6 +87,8 @@ class Table:
     names: tuple[str, ...]
     labels: NDArray[np.float64] | None
     report: TableReport
+    groups: NDArray[np.str_] | None = None
+    times: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -123,6 +127,8 @@ class Table:
             names=self.names,
             labels=None if self.labels is None else self.labels[places],
             report=self.report,
+            groups=None if self.groups is None else self.groups[places],
+            times=None if self.times is None else self.times[places],
         )
 
 
@@ -136,6 +142,8 @@ def read_table(
     ignore: Sequence[str] = (),
     duplicates: str = "refuse",
     table: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
     side: str = "this side",
 ) -> Table:
     """Read one party's table from a file or from PostgreSQL.
@@ -157,6 +165,8 @@ def read_table(
     duplicates : a key of `fedbank.data.ids.DUPLICATE_RULES`
     table : for DuckDB and PostgreSQL, the exact name of a table or view (`name` or `schema.name`) or a SELECT. A
         DuckDB file with only one table needs none.
+    group : a column whose equal values stay together when rows are split, a ring for example; no feature
+    time : a column of numbers or ISO 8601 dates by which rows are split; no feature
     side : who reads, for error messages
 
     Returns
@@ -184,7 +194,7 @@ def read_table(
     >>> table.ids, table.features.tolist(), table.labels.tolist()
     (['00012345', '00012346'], [[10.5], [nan]], [0.0, 1.0])
     """
-    request = _Request(id_column, id_kind, label, features, ignore, duplicates)
+    request = _Request(id_column, id_kind, label, features, ignore, duplicates, group, time)
     place, opening = _opening(source, table, side)
     with opening as opened:
         return _read(opened, request, place)
@@ -199,6 +209,8 @@ def table_from_frame(
     features: Sequence[str] | None = None,
     ignore: Sequence[str] = (),
     duplicates: str = "refuse",
+    group: str | None = None,
+    time: str | None = None,
     side: str = "this side",
 ) -> Table:
     """Make a table from a pandas DataFrame: the same checks and parameters as `read_table`. The index is not read.
@@ -213,7 +225,7 @@ def table_from_frame(
     Table(2 rows, 1 features, no labels)
     """
     place = f"Reading a DataFrame for {side}"
-    request = _Request(id_column, id_kind, label, features, ignore, duplicates)
+    request = _Request(id_column, id_kind, label, features, ignore, duplicates, group, time)
     return _read(_opened_frame(frame), request, place)
 
 
@@ -230,6 +242,13 @@ class _Request:
     features: Sequence[str] | None
     ignore: Sequence[str]
     duplicates: str
+    group: str | None
+    time: str | None
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Columns that are read as text and are no features."""
+        return tuple(name for name in (self.group, self.time) if name is not None)
 
 
 @dataclass(frozen=True)
@@ -244,24 +263,33 @@ def _read(opened: _Opened, request: _Request, place: str) -> Table:
     names = _chosen_features(opened.names, request, place)
     labels = () if request.label is None else (request.label,)
     columns = [_Column(name) for name in (*names, *labels)]
-    positions = [opened.names.index(name) for name in (request.id_column, *names, *labels)]
+    read = (request.id_column, *request.beside, *names, *labels)
+    positions = [opened.names.index(name) for name in read]
     texts: list[str | None] = []
+    beside: dict[str, list[str]] = {name: [] for name in request.beside}
     blocks = [np.empty((0, len(columns)))]
     for batch in opened.batches(positions):
         cells, *others = batch.columns
         texts += _id_texts(cells, request.id_column, place)
-        blocks.append(_block(len(cells), columns, others))
+        for name, array in zip(beside, others, strict=False):
+            beside[name] += _whole_texts(array, name, place)
+        blocks.append(_block(len(cells), columns, others[len(beside) :]))
     values = np.concatenate(blocks)
     if not texts:
         raise UsageError(f"{place}: there are no rows. Name a table with at least one row.")
     _check_features(columns[: len(names)], values, place)
     if request.label is not None:
         _check_labels(values[:, -1], request.label, place)
-    return _kept(texts, values, names, request, place)
+    return _kept(texts, values, beside, names, request, place)
 
 
 def _kept(
-    texts: list[str | None], values: NDArray[np.float64], names: tuple[str, ...], request: _Request, place: str
+    texts: list[str | None],
+    values: NDArray[np.float64],
+    beside: dict[str, list[str]],
+    names: tuple[str, ...],
+    request: _Request,
+    place: str,
 ) -> Table:
     """The table of the rows that have a usable id."""
     try:
@@ -284,6 +312,8 @@ def _kept(
         names=names,
         labels=None if request.label is None else values[:, -1].copy(),
         report=_report(len(texts), found.rejected, found.duplicates, names, features),
+        groups=None if request.group is None else np.array(beside[request.group])[found.rows],
+        times=None if request.time is None else _times(beside[request.time], request.time, place)[found.rows],
     )
 
 
@@ -317,9 +347,11 @@ def _chosen_features(columns: list[str], request: _Request, place: str) -> tuple
     labels = [] if request.label is None else [request.label]
     _need([request.id_column], "id_column", columns, place)
     _need(labels, "label", columns, place)
+    _need([] if request.group is None else [request.group], "group", columns, place)
+    _need([] if request.time is None else [request.time], "time", columns, place)
     _need(request.ignore, "ignore", columns, place)
     _need(request.features or (), "features", columns, place)
-    taken = {request.id_column, *labels, *request.ignore}
+    taken = {request.id_column, *labels, *request.ignore, *request.beside}
     if request.features is None:
         chosen = tuple(name for name in columns if name not in taken)
     else:
@@ -452,6 +484,27 @@ def _check_labels(labels: NDArray[np.float64], name: str, place: str) -> None:
 def _counts(by_column: Mapping[str, int], most: int = 20) -> str:
     rest = f" and {len(by_column) - most} more columns" if len(by_column) > most else ""
     return ", ".join(f"{name!r} {count}" for name, count in list(by_column.items())[:most]) + rest
+
+
+def _whole_texts(array: Any, name: str, place: str) -> list[str]:
+    """Turn an Arrow array of groups or times into texts; none may be missing."""
+    texts: list[str] = _simple(array).cast(pa.large_string()).to_pylist()
+    missing = sum(not (text or "").strip() for text in texts)
+    if missing:
+        raise UsageError(f"{place}: column {name!r} is empty in {missing} rows. Fill it, or do not split by it.")
+    return texts
+
+
+def _times(texts: list[str], name: str, place: str) -> NDArray[np.float64]:
+    """Numbers as they are, ISO 8601 dates as seconds since 1970."""
+    with suppress(ValueError):
+        return np.array(texts, dtype=np.float64)
+    try:
+        return np.array(texts, dtype="datetime64[ms]").astype(np.float64) / 1000
+    except ValueError:
+        raise UsageError(
+            f"{place}: time column {name!r} holds neither numbers nor ISO 8601 dates such as 2024-12-31. Rewrite it."
+        ) from None
 
 
 def _id_texts(array: Any, name: str, place: str) -> list[str | None]:

@@ -14,6 +14,7 @@ from fedbank.party.config import PartyConfig
 from fedbank.party.job import Job
 from fedbank.party.report import DataFacts, Disclosed, ModelSummary, ReportContent, Traffic
 from fedbank.party.steps import Steps
+from fedbank.party.training import TOGETHER, trainings
 from fedbank.talk.peer import Peer
 
 __all__ = ["Account", "report_content", "traffic_rows"]
@@ -34,6 +35,7 @@ class Account:
     aligned: Mapping[str, int]
     half: ActiveHalf | PassiveHalf
     evaluations: Mapping[str, Evaluation]
+    stability: Mapping[str, float]
     split: Mapping[str, int]
     resumed_after: int
 
@@ -68,6 +70,7 @@ def report_content(account: Account) -> ReportContent:
             account.table.report.rows, account.table.report.rejected, sum(account.aligned.values()), account.split
         ),
         evaluations=account.evaluations,
+        stability=account.stability,
         disclosed=list(_disclosed(account)),
         traffic=traffic_rows(account.peers),
         steps=account.steps.done,
@@ -111,7 +114,7 @@ def _disclosed(account: Account) -> Iterator[Disclosed]:
     """What this run told whom beyond its own input: the tables of the protocol files, with this run's figures."""
     job, half, own_name = account.job, account.half, account.config.party
     depth, trees = job.boosting.max_depth, job.boosting.trees
-    trainings = "2 trainings" if job.compare_alone else "1 training"
+    count = 1 + trainings(job, TOGETHER) + (trainings(job, "alone") if job.compare_alone else 0)
     for passive in job.passive if isinstance(half, ActiveHalf) else (own_name,):
         people = account.aligned[passive if isinstance(half, ActiveHalf) else job.active]
         won = sum(node.owner == passive for node in half.nodes) if isinstance(half, ActiveHalf) else len(half.splits)
@@ -123,7 +126,7 @@ def _disclosed(account: Account) -> Iterator[Disclosed]:
             "train",
             job.active,
             f"gradient sums of each bin and column of {passive}, by node (level histograms)",
-            f"{trainings} of up to {trees} trees, {2**depth - 1} nodes each",
+            f"{count} training(s) of up to {trees} trees, {2**depth - 1} nodes each",
         )
         bits = f"left/right bit of every common person for each split won by {passive}"
         yield Disclosed("train", job.active, bits, f"{won} splits in the model")

@@ -124,7 +124,7 @@ class Credentials:
             )
         _refuse_foreign(ours, _certificate(authority, folder / AUTHORITY_FILE), folder)
         _refuse_outdated(ours, folder / CERTIFICATE_FILE)
-        return cls(_checked_party(_common_name(ours.subject)), key, certificate, authority)
+        return cls(_party_of(ours, folder / CERTIFICATE_FILE), key, certificate, authority)
 
 
 def make_authority(
@@ -435,6 +435,19 @@ def _common_name(name: x509.Name) -> str:
     if len(found) != 1:
         raise UsageError(f"A certificate or request must have one common name, found {len(found)}.")
     return str(found[0].value)
+
+
+def _party_of(certificate: x509.Certificate, path: Path) -> str:
+    party = _checked_party(_common_name(certificate.subject))
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
+    if party not in names.get_values_for_type(x509.DNSName):
+        raise UsageError(
+            f"{path} is for {party!r}, which is not among its DNS names: have it signed with sign_request."
+        )
+    return party
 
 
 def _refuse_foreign(ours: x509.Certificate, authority: x509.Certificate, folder: Path) -> None:

@@ -67,10 +67,13 @@ def score(
     job: JobFile,
     table: Annotated[str | None, typer.Option(help="table of new people instead of the party file's")] = None,
     half: Annotated[Path | None, typer.Option(help="this party's model half; that of the job's last run")] = None,
+    labelled: Annotated[
+        bool, typer.Option("--labelled", help="the table has labels: judge the scores by them")
+    ] = False,
 ) -> None:
     """Score people with both halves of a trained model; the active party gets the scores."""
     with _answering():
-        programs.score(party, job, table=table, half=half, screen=Screen(Console(soft_wrap=True)))
+        programs.score(party, job, table=table, half=half, labelled=labelled, screen=Screen(Console(soft_wrap=True)))
 
 
 @app.command(name="doctor")

@@ -29,6 +29,8 @@ class TableSource(_Strict):
     source: str
     id: str
     label: str | None = None
+    group: str | None = None
+    time: str | None = None
     table: str | None = None
     features: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()

@@ -96,6 +96,8 @@ def _table(config: PartyConfig, job: Job | None) -> str:
         id_column=about.id,
         id_kind=kind,
         label=about.label,
+        group=about.group,
+        time=about.time,
         features=about.features,
         ignore=about.ignore,
         duplicates=about.duplicates,

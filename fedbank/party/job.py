@@ -30,13 +30,30 @@ class _Strict(BaseModel):
 class RowSplit(_Strict):
     """Which aligned people train, validate and test. The active party draws by `seed` and tells the others.
 
-    `limit` uses only the first so many aligned people, a random sample as the common order is random; 0 uses all.
+    Attributes
+    ----------
+    test, validation : shares of the people
+    out_of_time : the latest share of the people, by the active party's time column (`table.time` in its party file)
+    folds : cross-validation with so many folds instead of a test share: each person is judged by a model that was
+        trained on the other folds, and the final model is trained on everybody; 0 for none
+    limit : use only so many aligned people, drawn by `seed`; 0 uses all
+    seed : draws people; with `table.group` in the active party's file, whole groups
     """
 
     test: float = Field(0.3, ge=0, lt=1)
     validation: float = Field(0.0, ge=0, lt=1)
+    out_of_time: float = Field(0.0, ge=0, lt=1)
+    folds: int = Field(0, ge=0, le=20)
     limit: int = Field(0, ge=0)
     seed: int = Field(0, ge=0, lt=2**63)
+
+    @pydantic.model_validator(mode="after")
+    def _fits_together(self) -> RowSplit:
+        if self.test + self.validation + self.out_of_time >= 1:
+            raise ValueError("test, validation and out_of_time must leave rows for training")
+        if self.folds == 1 or (self.folds and self.test):
+            raise ValueError("folds must be 0, or 2 and more with test = 0")
+        return self
 
 
 class Engine(_Strict):
@@ -82,8 +99,6 @@ class Job(_Strict):
             raise ValueError("each party may be named once only, as active or as passive")
         if self.id_kind not in ID_KINDS:
             raise ValueError(f"id_kind must be one of {', '.join(ID_KINDS)}")
-        if self.rows.test + self.rows.validation >= 1:
-            raise ValueError("rows.test and rows.validation must leave rows for training")
         if self.boosting.early_stopping_rounds and not self.rows.validation:
             raise ValueError("boosting.early_stopping_rounds needs rows.validation above 0")
         return self

@@ -16,10 +16,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from fedbank.data.tables import Table, read_table
 from fedbank.errors import FedbankError, UsageError
 from fedbank.models import boosting
-from fedbank.models.evaluation import Evaluation
+from fedbank.models.evaluation import Evaluation, evaluate
 from fedbank.models.forest import ActiveHalf, PassiveHalf, load_half
 from fedbank.models.trees import sigmoid
 from fedbank.party import pictures
@@ -39,6 +42,7 @@ from fedbank.party.training import (
     align_active,
     align_passive,
     gather,
+    labels_of,
     train_active,
     train_passive,
     worker_processes,
@@ -99,9 +103,10 @@ def run(party_file: Path, job_file: Path, *, resume: bool = False, screen: Scree
         steps=office.steps,
         peers=tuple(peers.values()),
         table=table,
-        aligned=result.aligned if isinstance(result, ActiveResult) else {job.active: result.aligned},
+        aligned=result.common if isinstance(result, ActiveResult) else {job.active: result.aligned},
         half=result.half,
         evaluations=active.evaluations if active else {},
+        stability=active.stability if active else {},
         split={PARTS[part]: count for part, count in sorted(Counter(active.part.tolist()).items())} if active else {},
         resumed_after=result.resumed_after,
     )
@@ -119,6 +124,7 @@ def score(
     *,
     table: str | None = None,
     half: Path | None = None,
+    labelled: bool = False,
     screen: Screen | None = None,
 ) -> Outcome:
     """Score people together with both halves of a model; the active party gets the scores.
@@ -128,6 +134,7 @@ def score(
     party_file, job_file : as for `run`
     table : another source than the configuration's, for new people; no label is needed
     half : this party's half; that of the job's last run if not given
+    labelled : the active party's table has labels, and the scores are judged by them
     screen : where to show progress
     """
     config, job = PartyConfig.load(party_file), Job.load(job_file)
@@ -137,18 +144,25 @@ def score(
     if mine.party != config.party or isinstance(mine, ActiveHalf) != (role == "active"):
         raise UsageError(f"The model half is {mine.party}'s, not {config.party}'s: name this party's own half.")
     office = _Office(config, job, "fedbank-score", mine.model, screen or Screen())
-    with office.meeting(lambda: _read(config, job, None, table, mine.features)) as (people, peers):
+    with office.meeting(lambda: _read(config, job, table, mine.features, labelled)) as (people, peers):
         setting = Setting(job, office.steps, most_people=config.most_people)
         if isinstance(mine, PassiveHalf):
             with office.steps("align people"):
                 rows = align_passive(peers[job.active], people, setting)
             with office.steps("score"):
                 boosting.passive_score(peers[job.active], mine, people.features[rows])
-            files: dict[str, Path] = {}
-        else:
-            files = {"scores": _score_active(peers, people, mine, setting, folder / "new-scores.csv")}
+            return Outcome({}, {})
+        scored, margins = _score_active(peers, people, mine, setting)
+    files = {"scores": folder / "new-scores.csv"}
+    columns = zip(scored.ids, sigmoid(margins).tolist(), strict=True)
+    _write_csv(files["scores"], ("id", "score"), ((i, f"{p:.9f}") for i, p in columns))
+    evaluations = {}
+    if labelled:
+        with office.steps("evaluate"):
+            evaluations = {"new people": evaluate(labels_of(scored), sigmoid(margins), groups=scored.groups)}
+        office.screen.show(auc_table(evaluations, f"{len(scored)} new people, model {mine.model}"))
     office.close(files)
-    return Outcome(files, {})
+    return Outcome(files, evaluations)
 
 
 class _Office:
@@ -216,21 +230,33 @@ def _ready_to_run(config: PartyConfig, job: Job, role: str) -> Table:
     credentials(config)
     if role == "active" and config.table.label is None:
         raise UsageError(f"{config.party} is the active party of job {job.name}: set table.label in its party file.")
-    return _read(config, job, config.table.label if role == "active" else None, None, config.table.features)
+    return _read(config, job)
 
 
 def _read(
-    config: PartyConfig, job: Job, label: str | None, source: str | None, features: tuple[str, ...] | None
+    config: PartyConfig,
+    job: Job,
+    source: str | None = None,
+    features: tuple[str, ...] | None = None,
+    label: bool = True,
 ) -> Table:
+    """Read this party's table; only the active party's label, group and time columns are used, and with `label`."""
     about = config.table
-    ignore = set(about.ignore) | ({about.label} if about.label and label is None else set())
+    beside = {"label": about.label, "group": about.group, "time": about.time}
+    unused = [column for column in beside.values() if column] if features is None else []
+    if label and config.party == job.active:
+        used, unused = beside, []
+    else:
+        used = dict.fromkeys(beside)
     return read_table(
         source or about.source,
         id_column=about.id,
         id_kind=job.id_kind,
-        label=label,
-        features=features,
-        ignore=() if features else sorted(ignore),
+        label=used["label"],
+        group=used["group"],
+        time=used["time"],
+        features=about.features if features is None else features,
+        ignore=[] if features is not None else [*about.ignore, *unused],
         duplicates=about.duplicates,
         table=about.table,
         side=config.party,
@@ -250,13 +276,13 @@ def _leave_files(folder: Path, account: Account, active: ActiveResult | None) ->
     files = {"model half": folder / "half.json"}
     account.half.save(files["model half"])
     if active:
-        margins = active.margins[TOGETHER]
-        rows = zip(active.ids, sigmoid(margins).tolist(), active.part.tolist(), active.labels.tolist(), strict=True)
+        scores = (sigmoid(margins).tolist() for margins in (active.final, active.margins[TOGETHER]))
+        rows = zip(active.people.ids, *scores, active.part.tolist(), labels_of(active.people).tolist(), strict=True)
         files["scores"] = folder / "scores.csv"
         _write_csv(
             files["scores"],
-            ("id", "score", "part", "label"),
-            ((i, f"{p:.9f}", PARTS[part], int(label)) for i, p, part, label in rows),
+            ("id", "score", "judged_score", "part", "label"),
+            ((i, f"{final:.9f}", f"{judged:.9f}", PARTS[part], int(y)) for i, final, judged, part, y in rows),
         )
         if active.evaluations:
             files["picture"] = folder / "roc.png"
@@ -267,16 +293,17 @@ def _leave_files(folder: Path, account: Account, active: ActiveResult | None) ->
     return files
 
 
-def _score_active(peers: dict[str, Peer], people: Table, half: ActiveHalf, setting: Setting, path: Path) -> Path:
+def _score_active(
+    peers: dict[str, Peer], people: Table, half: ActiveHalf, setting: Setting
+) -> tuple[Table, npt.NDArray[np.float64]]:
+    """The people in common and their log odds."""
     with setting.steps("align people"):
         talks = [peers[name] for name in half.passive]
         common = [align_active(peer, people, setting) for peer in talks]
         rows, partners = gather(talks, common, people)
     with setting.steps("score"):
-        margins = boosting.active_score(partners, half, people.features[rows])
-    ids = (people.ids[row] for row in rows)
-    _write_csv(path, ("id", "score"), ((i, f"{p:.9f}") for i, p in zip(ids, sigmoid(margins).tolist(), strict=True)))
-    return path
+        scored = people.take(rows)
+        return scored, boosting.active_score(partners, half, scored.features)
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:

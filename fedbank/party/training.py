@@ -23,7 +23,17 @@ from fedbank.data.tables import Table
 from fedbank.errors import PeerError, UsageError
 from fedbank.models import boosting
 from fedbank.models.boosting import ActiveState, Partner, PassiveState
-from fedbank.models.evaluation import TEST, Evaluation, evaluate, split_rows
+from fedbank.models.evaluation import (
+    OUT_OF_TIME,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Evaluation,
+    evaluate,
+    k_folds,
+    split_rows,
+    stability_index,
+)
 from fedbank.models.forest import ActiveHalf, PassiveHalf
 from fedbank.models.trees import sigmoid
 from fedbank.party.checkpoint import Checkpoint
@@ -35,6 +45,7 @@ from fedbank.talk.codec import Message, Most
 from fedbank.talk.peer import Peer
 
 __all__ = [
+    "LATER",
     "TOGETHER",
     "ActiveResult",
     "PassiveResult",
@@ -48,6 +59,7 @@ __all__ = [
 ]
 
 TOGETHER = "together"
+LATER = "out of time"
 RUN_BYTES = 16
 
 Floats = npt.NDArray[np.float64]
@@ -99,18 +111,29 @@ class Setting:
 
 @dataclass(frozen=True, repr=False)
 class ActiveResult:
-    """What the active party ends with. Arrays have one item per aligned person, in the order of `ids`.
+    """What the active party ends with. Arrays have one item per aligned person, in the order of `people`.
 
-    `margins` and `evaluations` have an entry for each party alone (if the job compares) and for `TOGETHER`.
+    Attributes
+    ----------
+    half : the active half of the model
+    people : the aligned people's own columns and labels, sorted by id
+    part : 0 train, 1 validation, 2 test, 3 out of time
+    margins : for each view (each party alone if the job compares, and `TOGETHER`) the log odds that it is judged by
+    final : log odds by the final model
+    evaluations : by view, on the people held out; `LATER` on those out of time
+    stability : population stability index of the scores against the training people, by part
+    common : for each passive party the number of people in common
+    resumed_after : the tree after which a broken run went on, 0 if it did not
     """
 
     half: ActiveHalf
-    ids: list[str]
+    people: Table
     part: npt.NDArray[np.uint8]
-    labels: Floats
     margins: dict[str, Floats]
+    final: Floats
     evaluations: dict[str, Evaluation]
-    aligned: dict[str, int]
+    stability: dict[str, float]
+    common: dict[str, int]
     resumed_after: int
 
 
@@ -138,28 +161,30 @@ def train_active(peers: Mapping[str, Peer], table: Table, setting: Setting) -> A
         people, partners = gather(conversations, rows, table)
         state = _restored(setting, tree, ActiveState, _ACTIVE_DIMENSIONS)
     with steps("split rows"):
-        features, labels = table.features[people], table.labels[people]
-        part = split_rows(len(people), job.rows.test, job.rows.validation, job.rows.seed).astype(np.uint8)
-    margins: dict[str, Floats] = {}
+        aligned = table.take(people)
+        part, folds = _split(aligned, job)
+    engine = _vector_engine(setting)
     with steps("train together"):
-        engine = _vector_engine(setting)
-        trees = boosting.active(partners, engine, features, labels, part, job.boosting, state=state)
+        trees = boosting.active(partners, engine, aligned.features, labels_of(aligned), part, job.boosting, state=state)
         last = _last(trees, setting, state)
-        margins[TOGETHER] = last.best_margin
-    for partner in partners if job.compare_alone else ():
-        with steps(f"train {partner.peer.name} alone"):
-            trees = boosting.active([partner], engine, features[:, :0], labels, part, job.boosting)
-            margins[partner.peer.name] = _last(trees).best_margin
-    if job.compare_alone:
-        with steps(f"train {job.active} alone"):
-            trees = boosting.active([], engine, features, labels, part, job.boosting)
-            margins[job.active] = _last(trees).best_margin
+    margins: dict[str, Floats] = {}
+    for name, members, own_columns in _views(job, partners):
+        with steps(f"judge {name}"):
+            margins[name] = _judged_margins(members, engine, aligned, own_columns, part, folds, last, job)
     with steps("evaluate"):
         half = boosting.active_half(last, table.names, _model_name(job, run), job.active, job.passive)
-        evaluations = _evaluations(margins, labels, part)
-    ids = [table.ids[row] for row in people]
-    aligned = {peer.name: len(common) for peer, common in zip(conversations, rows, strict=True)}
-    return ActiveResult(half, ids, part, labels, margins, evaluations, aligned, max(tree, 0))
+        evaluations, stability = _evaluate(margins, aligned, part, folds)
+    return ActiveResult(
+        half=half,
+        people=aligned,
+        part=part,
+        margins=margins,
+        final=last.best_margin,
+        evaluations=evaluations,
+        stability=stability,
+        common={peer.name: len(held) for peer, held in zip(conversations, rows, strict=True)},
+        resumed_after=max(tree, 0),
+    )
 
 
 def train_passive(peer: Peer, table: Table, setting: Setting, party: str) -> PassiveResult:
@@ -178,9 +203,10 @@ def train_passive(peer: Peer, table: Table, setting: Setting, party: str) -> Pas
         engine = _matrix_engine(setting)
         trees = boosting.passive(peer, engine, features, job.boosting, blinding=blinding, state=state)
         last = _last(trees, setting, state)
-    if job.compare_alone:
-        with steps(f"train {party} alone"):
-            _last(boosting.passive(peer, engine, features, job.boosting, blinding=blinding))
+    for name in (party, TOGETHER) if job.compare_alone else (TOGETHER,):
+        with steps(f"judge {name}"):
+            for _ in range(trainings(job, name)):
+                _last(boosting.passive(peer, engine, features, job.boosting, blinding=blinding))
     half = boosting.passive_half(last, table.names, _model_name(job, run), party, job.active)
     return PassiveResult(half, len(rows), max(tree, 0))
 
@@ -331,10 +357,98 @@ def _model_name(job: Job, run: bytes) -> str:
     return f"{job.folder}-{run.hex()[:8]}"
 
 
-def _evaluations(margins: Mapping[str, Floats], labels: Floats, part: npt.NDArray[np.uint8]) -> dict[str, Evaluation]:
-    """Judge each score on the test rows, `TOGETHER` last; empty if there are none or all their labels are equal."""
-    test = part == TEST
-    if len(np.unique(labels[test])) < 2:
-        return {}
-    names = [*(name for name in margins if name != TOGETHER), TOGETHER]
-    return {name: evaluate(labels[test], sigmoid(margins[name][test])) for name in names}
+def _split(people: Table, job: Job) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int16] | None]:
+    """Each person's part, and each person's fold if the job cross-validates."""
+    rows = job.rows
+    if rows.out_of_time and people.times is None:
+        raise UsageError(f"Job {job.name} sets people apart by time: set table.time in {job.active}'s party file.")
+    part = split_rows(
+        len(people),
+        rows.test,
+        rows.validation,
+        rows.seed,
+        people.groups,
+        times=people.times if rows.out_of_time else None,
+        out_of_time=rows.out_of_time if rows.out_of_time else None,
+    ).astype(np.uint8)
+    if not rows.folds:
+        return part, None
+    return part, k_folds(len(people) if people.groups is None else people.groups, rows.folds, rows.seed)
+
+
+def _views(job: Job, partners: Sequence[Partner]) -> Iterator[tuple[str, list[Partner], bool]]:
+    """Whose columns are judged, in order: each passive party's alone, the active one's alone, all together."""
+    if job.compare_alone:
+        for partner in partners:
+            yield partner.peer.name, [partner], False
+        yield job.active, [], True
+    yield TOGETHER, list(partners), True
+
+
+def trainings(job: Job, view: str) -> int:
+    """How many models are trained only to judge one view: a fold each, or one, or none as the final model serves."""
+    return job.rows.folds or int(view != TOGETHER)
+
+
+def _judged_margins(
+    partners: list[Partner],
+    engine: boosting.VectorEngine,
+    people: Table,
+    own_columns: bool,
+    part: npt.NDArray[np.uint8],
+    folds: npt.NDArray[np.int16] | None,
+    final: ActiveState,
+    job: Job,
+) -> Floats:
+    """Log odds by which one view is judged: nobody's come from a model that was trained on that person's fold."""
+    features = people.features if own_columns else people.features[:, :0]
+
+    def train(parts: npt.NDArray[np.uint8]) -> Floats:
+        return _last(boosting.active(partners, engine, features, labels_of(people), parts, job.boosting)).best_margin
+
+    if folds is None:
+        return final.best_margin if own_columns and partners else train(part)
+    judged = np.empty(len(people))
+    for fold in range(job.rows.folds):
+        here = folds == fold
+        judged[here] = train(np.where(here & (part == TRAIN), TEST, part).astype(np.uint8))[here]
+    return judged
+
+
+def labels_of(people: Table) -> Floats:
+    """The labels of a table that has been checked to have some."""
+    if people.labels is None:
+        raise UsageError("The active party's table has no labels: name its label column.")
+    return people.labels
+
+
+def _evaluate(
+    margins: Mapping[str, Floats],
+    people: Table,
+    part: npt.NDArray[np.uint8],
+    folds: npt.NDArray[np.int16] | None,
+) -> tuple[dict[str, Evaluation], dict[str, float]]:
+    """Judge each view on the people held out, and `TOGETHER` on the later ones too, with the scores' stability.
+
+    Empty where nobody is held out, or all of them have the same label.
+    """
+    labels = labels_of(people)
+    held_out = part == TEST if folds is None else part == TRAIN
+    evaluations = {}
+    for name, margin in margins.items():
+        if len(np.unique(labels[held_out])) == 2:
+            evaluations[name] = _judge(margin, labels, held_out, people)
+    late = part == OUT_OF_TIME
+    together = sigmoid(margins[TOGETHER])
+    if len(np.unique(labels[late])) == 2:
+        evaluations = {LATER: _judge(margins[TOGETHER], labels, late, people), **evaluations}
+    parts = {"validation": part == VALIDATION, "test": part == TEST, LATER: late}
+    train = together[part == TRAIN]
+    return evaluations, {
+        name: stability_index(train, together[rows]) for name, rows in parts.items() if rows.any() and folds is None
+    }
+
+
+def _judge(margin: Floats, labels: Floats, rows: npt.NDArray[np.bool_], people: Table) -> Evaluation:
+    groups = None if people.groups is None else people.groups[rows]
+    return evaluate(labels[rows], sigmoid(margin[rows]), groups=groups)
