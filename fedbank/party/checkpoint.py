@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,11 @@ class Checkpoint:
         """The run that may go on, if there is one; raises UsageError if the table has changed since."""
         try:
             about = json.loads((self._folder / "run.json").read_bytes())
-            with np.load(self._folder / "rows.npz", allow_pickle=False) as arrays:
+            with np.load(io.BytesIO((self._folder / "rows.npz").read_bytes()), allow_pickle=False) as arrays:
                 rows = tuple(arrays[name] for name in arrays.files)
         except FileNotFoundError:
             return None
-        except (ValueError, OSError):
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile):
             raise UsageError(
                 f"The checkpoint in {self._folder} is damaged: remove the folder and start anew."
             ) from None

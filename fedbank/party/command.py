@@ -98,10 +98,12 @@ def examine(
 @app.command(name="demo")
 def show(
     folder: Annotated[Path, typer.Option(help="where the parties' folders go; replaced if there")] = Path("demo"),
+    case: Annotated[str, typer.Option(help="forex (synthetic, the main case) or breast (real, small)")] = "forex",
+    language: Annotated[str, typer.Option(help="of the reports: en or zh")] = "en",
 ) -> None:
     """Run a whole case on this machine: two party processes, mutual TLS, the table and the picture."""
     with _answering():
-        demo.run(folder, Console(soft_wrap=True))
+        demo.run(folder, Console(soft_wrap=True), case=case, language="zh" if language == "zh" else "en")
 
 
 @keys.command(name="authority")

@@ -1,13 +1,19 @@
-"""The demonstration: a whole case on one machine, with party processes that share nothing but a line."""
+"""The demonstration: a whole case on one machine, with party processes that share nothing but a line.
+
+`forex`: the synthetic foreign-exchange world, the case that fedbank is built for. `breast`: real data that scikit-learn
+ships. Each runs in full with the mock engine, then on a sample with the mock and under Paillier, whose trees must be
+the same.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
@@ -15,23 +21,122 @@ from rich.table import Table
 from rich.text import Text
 from sklearn.datasets import load_breast_cancer
 
+from fedbank.data.forex import make_world
+from fedbank.data.forex_features import bank_table, regulator_table, ring_groups
 from fedbank.errors import FedbankError, UsageError
 from fedbank.models.forest import ActiveHalf, PassiveHalf, load_half
 from fedbank.party import loopback
 from fedbank.party.job import Job
 from fedbank.party.screen import PLAINTEXT_WARNING
 
-__all__ = ["joined_trees", "run"]
+__all__ = ["CASES", "Case", "joined_trees", "run"]
 
 MARK = ".fedbank-demo"
 COLOURS = {"bank": "cyan", "regulator": "magenta"}
 
-FULL = """\
+HEAD = """\
 # The job file is the same on both sides; the hash of its content names the job.
-name = "breast-full"
+name = "{name}"
 active = "regulator"         # holds the labels
 passive = ["bank"]
+id_kind = "{id_kind}"
+"""
+PLAIN = """
+[engine]
+name = "plaintext"           # the mock: a trial; both party files must allow it
+"""
+PAILLIER = """
+[engine]
+name = "paillier"
+key_bits = 3072
+"""
+SAMPLE = """compare_alone = false
+blinding = "sample"          # the same blinded column numbers in both sample jobs, to compare their trees
 
+[rows]
+test = 0.3
+seed = 7
+limit = {people}                 # people used
+
+[boosting]
+trees = 2
+max_depth = 3
+min_child_weight = 0.1
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One demonstration: its tables, the columns of id, label and group, and its jobs.
+
+    `rows_and_boosting` is the middle of the full job's file, `sample` the number of people of the encrypted run.
+    """
+
+    about: str
+    tables: Callable[[], dict[str, pd.DataFrame]]
+    id_column: str
+    id_kind: str
+    label: str
+    group: str | None
+    rows_and_boosting: str
+    sample: int
+
+    def jobs(self, name: str) -> dict[str, str]:
+        """The job files by short name."""
+        head, sample = HEAD.replace("{id_kind}", self.id_kind), SAMPLE.format(people=self.sample)
+        return {
+            "full": head.replace("{name}", f"{name}-full") + self.rows_and_boosting + PLAIN,
+            "plaintext": head.replace("{name}", f"{name}-sample-plaintext") + sample + PLAIN,
+            "paillier": head.replace("{name}", f"{name}-sample-paillier") + sample + PAILLIER,
+        }
+
+
+def _forex() -> dict[str, pd.DataFrame]:
+    world = make_world(20_000, seed=0)
+    regulator = regulator_table(world).merge(ring_groups(world), on="person_id")
+    return {"bank": bank_table(world), "regulator": regulator}
+
+
+def _breast() -> dict[str, pd.DataFrame]:
+    """The bank gets the ten means, the regulator the rest and the label; each side misses some people."""
+    frame = load_breast_cancer(as_frame=True).frame
+    frame.insert(0, "person", [f"{number:06d}" for number in range(len(frame))])
+    columns = list(frame.columns)
+    bank = frame[columns[:11]].sample(frac=0.97, random_state=1)
+    regulator = frame[["person", *columns[11:-1], "target"]].rename(columns={"target": "benign"})
+    return {"bank": bank, "regulator": regulator.sample(frac=0.97, random_state=2)}
+
+
+CASES: Mapping[str, Case] = {
+    "forex": Case(
+        about="20,000 people of an invented foreign-exchange world, 3 % of them violators in rings (synthetic data)",
+        tables=_forex,
+        id_column="person_id",
+        id_kind="resident",
+        label="violation",
+        group="group",
+        rows_and_boosting="""
+[rows]
+test = 0.0
+folds = 3                    # cross-validation; whole rings stay in one fold
+seed = 1
+
+[boosting]
+trees = 100
+max_depth = 5
+eta = 0.1
+subsample = 0.8
+""",
+        sample=300,
+    ),
+    "breast": Case(
+        about="569 patients, breast cancer (real data, UCI, shipped by scikit-learn), columns split in two",
+        tables=_breast,
+        id_column="person",
+        id_kind="plain",
+        label="benign",
+        group=None,
+        rows_and_boosting="""
 [rows]
 test = 0.3
 seed = 7
@@ -39,57 +144,50 @@ seed = 7
 [boosting]
 trees = 30
 max_depth = 3
-
-[engine]
-name = "plaintext"           # the mock: a trial on public data; both party files must allow it
-"""
-
-SAMPLE = """\
-name = "breast-sample-{engine}"
-active = "regulator"
-passive = ["bank"]
-compare_alone = false
-blinding = "sample"          # the same blinded column numbers in both sample jobs, to compare their trees
-
-[rows]
-test = 0.3
-seed = 7
-limit = 200                  # people
-
-[boosting]
-trees = 2
-max_depth = 3
-
-[engine]
-name = "{engine}"
-"""
+""",
+        sample=200,
+    ),
+}
 
 
-def run(folder: Path, console: Console) -> None:
-    """Run the demonstration in `folder`, which it makes anew, and show what came out."""
-    begin = time.monotonic()
+def run(folder: Path, console: Console, *, case: str = "forex", language: Literal["en", "zh"] = "en") -> None:
+    """Run one case in `folder`, which it makes anew, and show what came out.
+
+    Raises
+    ------
+    UsageError
+        The folder holds something else, or there is no such case.
+    FedbankError
+        A party's program failed, or the encrypted trees differ from the mock's.
+    """
+    if case not in CASES:
+        raise UsageError(f"There is no case {case!r}: name one of {', '.join(CASES)}.")
+    begin, chosen = time.monotonic(), CASES[case]
     folder = _fresh(folder.resolve())
-    loopback.lay_out(folder, _tables(), active="regulator", id_column="person", label="benign", plaintext=True)
-    jobs = {"full": FULL, **{engine: SAMPLE.format(engine=engine) for engine in ("plaintext", "paillier")}}
-    for name, text in jobs.items():
+    _say(console, f"Case {case}: {chosen.about}.")
+    loopback.lay_out(
+        folder,
+        chosen.tables(),
+        active="regulator",
+        id_column=chosen.id_column,
+        label=chosen.label,
+        group=chosen.group,
+        plaintext=True,
+        language=language,
+    )
+    for name, text in chosen.jobs(case).items():
         for party in COLOURS:
             (folder / party / f"{name}.toml").write_text(text, encoding="utf-8")
-    console.print(
-        "Two parties, each with its own folder, keys and process; they share a line (mutual TLS) and no file."
+    _say(
+        console, "Two parties, each with its own folder, keys and process; they share a line (mutual TLS) and no file."
     )
-    console.print(f"  bank: {folder / 'bank'}\n  regulator: {folder / 'regulator'}", highlight=False)
+    _say(console, f"  bank: {folder / 'bank'}\n  regulator: {folder / 'regulator'}")
     _both(folder, "full", "1 of 3: everybody, with the mock engine (PLAINTEXT, fast)", console)
-    _both(folder, "plaintext", "2 of 3: a sample of 200, with the mock engine (PLAINTEXT)", console)
+    _both(folder, "plaintext", f"2 of 3: a sample of {chosen.sample}, with the mock engine (PLAINTEXT)", console)
     _both(folder, "paillier", "3 of 3: the same sample, encrypted (Paillier, 3072-bit key)", console)
     console.rule("What came out", align="left")
-    console.print(_result_table(folder))
-    console.print(Text(PLAINTEXT_WARNING, style="bold red"))
-    if _trees(folder, "plaintext") != _trees(folder, "paillier"):
-        raise FedbankError("Demo: the trees under Paillier differ from the mock's on the same people: a defect.")
-    console.print("Trees under Paillier-3072 equal the mock's on the same 200 people, split for split.")
-    home = _folder(folder, "regulator", "full")
-    console.print(f"Picture: {home / 'roc.png'}\nReport:  {home / 'report.html'}", highlight=False)
-    console.print(f"Took {time.monotonic() - begin:.0f} s, installation not counted.", highlight=False)
+    _conclude(folder, chosen, console)
+    _say(console, f"Took {time.monotonic() - begin:.0f} s, installation not counted.")
 
 
 def joined_trees(active: ActiveHalf, passive: Mapping[str, PassiveHalf]) -> list[tuple[Any, ...]]:
@@ -105,6 +203,16 @@ def joined_trees(active: ActiveHalf, passive: Mapping[str, PassiveHalf]) -> list
     return rows
 
 
+def _conclude(folder: Path, case: Case, console: Console) -> None:
+    console.print(_result_table(folder))
+    console.print(Text(PLAINTEXT_WARNING, style="bold red"))
+    if _trees(folder, "plaintext") != _trees(folder, "paillier"):
+        raise FedbankError("Demo: the trees under Paillier differ from the mock's on the same people: a defect.")
+    _say(console, f"Trees under Paillier-3072 equal the mock's on the same {case.sample} people, split for split.")
+    home = _folder(folder, "regulator", "full")
+    _say(console, f"Picture: {home / 'roc.png'}\nReport:  {home / 'report.html'}")
+
+
 def _fresh(folder: Path) -> Path:
     """Make the folder anew; only a folder that an earlier demonstration made is removed."""
     if folder.exists():
@@ -116,29 +224,19 @@ def _fresh(folder: Path) -> Path:
     return folder
 
 
-def _tables() -> dict[str, pd.DataFrame]:
-    """Breast cancer (UCI, shipped by scikit-learn): the bank gets the ten means, the regulator the rest and the label.
-
-    Each side misses some people, and has its rows in an order of its own.
-    """
-    frame = load_breast_cancer(as_frame=True).frame
-    frame.insert(0, "person", [f"{number:06d}" for number in range(len(frame))])
-    columns = list(frame.columns)
-    bank = frame[columns[:11]].sample(frac=0.97, random_state=1)
-    regulator = frame[["person", *columns[11:-1], "target"]].rename(columns={"target": "benign"})
-    return {"bank": bank, "regulator": regulator.sample(frac=0.97, random_state=2)}
-
-
 def _both(folder: Path, job: str, title: str, console: Console) -> None:
     console.rule(title, align="left")
     begin = time.monotonic()
 
     def show(party: str, line: str) -> None:
-        name = Text(f"{party:>9} ", style=COLOURS[party])
-        console.print(name + Text("| " + line, style=""))
+        console.print(Text(f"{party:>9} ", style=COLOURS[party]) + Text("| " + line, style=""))
 
     loopback.together(folder, list(COLOURS), ["run"], f"{job}.toml", show)
     console.print(f"{time.monotonic() - begin:.1f} s", style="dim")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False)
 
 
 def _folder(folder: Path, party: str, job: str) -> Path:
@@ -162,7 +260,5 @@ def _result_table(folder: Path) -> Table:
     for name in ("bank", "regulator", "together"):
         row = found["evaluations"][name]
         interval = f"{row['auc_low']:.3f} to {row['auc_high']:.3f}"
-        table.add_row(
-            name, f"{row['auc']:.3f}", interval, f"{row['ks']:.3f}", style="bold" if name == "together" else ""
-        )
+        table.add_row(name, f"{row['auc']:.3f}", interval, f"{row['ks']:.3f}", style="bold" * (name == "together"))
     return table

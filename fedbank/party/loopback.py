@@ -31,7 +31,7 @@ language = "{language}"
 [table]
 source = "{source}"
 id = "{id}"
-{label}"""
+{columns}"""
 
 
 def lay_out(
@@ -41,6 +41,7 @@ def lay_out(
     active: str,
     id_column: str,
     label: str,
+    group: str | None = None,
     plaintext: bool = False,
     language: str = "en",
 ) -> None:
@@ -50,6 +51,7 @@ def lay_out(
     ----------
     folder : made when missing; the authority goes to `folder/authority`
     tables : each party's table by name, with ids in `id_column`; the active party's has the labels in `label`
+    group : column of the active party's table whose equal values stay together when people are split
     plaintext : whether the party files allow the plaintext engine
     """
     certificates.make_authority(folder / "authority", "demonstration authority")
@@ -72,9 +74,13 @@ def lay_out(
             peers="".join(sections),
             source="people.csv",
             id=id_column,
-            label=f'label = "{label}"\n' if dials else "",
+            columns=_columns(label, group) if dials else "",
         )
         (home / "party.toml").write_text(text, encoding="utf-8")
+
+
+def _columns(label: str, group: str | None) -> str:
+    return f'label = "{label}"\n' + (f'group = "{group}"\n' if group else "")
 
 
 def command(folder: Path, party: str, work: Sequence[str], job: str) -> list[str]:

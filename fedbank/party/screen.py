@@ -21,7 +21,8 @@ from fedbank.talk.peer import Peer
 __all__ = ["PLAINTEXT_WARNING", "Screen", "auc_table"]
 
 PLAINTEXT_WARNING = "PLAINTEXT: nothing is encrypted in this job. Never run it on data that the peer must not see."
-PAUSE_S = 5.0
+PAUSE_S = 5.0  # between two lines of progress where there is no terminal
+SETTLE_S = 0.5  # before a rate means anything
 
 
 class Screen:
@@ -89,7 +90,7 @@ class Screen:
             if self._live is not None:
                 self._new_bar(f"{self._step}: {work}")
         self._done = done
-        rate = (done - self._first) / (now - self._since) if done > self._first and now > self._since else 0.0
+        rate = (done - self._first) / (now - self._since) if now - self._since > SETTLE_S else 0.0
         if self._live is not None and self._task is not None:
             self._live.update(self._task, completed=done, total=total, rate=_rate(rate), bytes=self._moved())
         elif now - self._said >= PAUSE_S and rate:
@@ -109,7 +110,7 @@ class Screen:
 
 
 def _rate(rate: float) -> str:
-    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2f}/s"
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2f}/s" if rate else ""
 
 
 def auc_table(evaluations: Mapping[str, Evaluation], title: str) -> Table:
