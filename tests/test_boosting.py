@@ -232,16 +232,18 @@ class TestEngines:
         assert any(row[2] == PASSIVE for row in plain[0])
 
 
-class TestRealData:
-    @pytest.fixture(scope="class")
-    def credit(self, shared):
-        guest = pd.read_csv(shared / "data/default_credit/default_credit_hetero_guest.csv.gz")
-        host = pd.read_csv(shared / "data/default_credit/default_credit_hetero_host.csv.gz")
-        assert (guest["id"] == host["id"]).all()
-        part = np.where(np.random.default_rng(0).random(len(guest)) < 0.3, TEST, TRAIN).astype(np.uint8)
-        bank = guest.drop(columns=["id", "y"]).to_numpy(np.float64)
-        return bank, host.drop(columns="id").to_numpy(np.float64), guest["y"].to_numpy(np.float64), part
+@pytest.fixture(scope="module")
+def credit(shared):
+    """default_credit as two parties hold it: 30,000 people, the labels with the bank."""
+    guest = pd.read_csv(shared / "data/default_credit/default_credit_hetero_guest.csv.gz")
+    host = pd.read_csv(shared / "data/default_credit/default_credit_hetero_host.csv.gz")
+    assert (guest["id"] == host["id"]).all()
+    part = np.where(np.random.default_rng(0).random(len(guest)) < 0.3, TEST, TRAIN).astype(np.uint8)
+    bank = guest.drop(columns=["id", "y"]).to_numpy(np.float64)
+    return bank, host.drop(columns="id").to_numpy(np.float64), guest["y"].to_numpy(np.float64), part
 
+
+class TestRealData:
     def test_trees_equal_the_reference(self, credit):
         sample = np.random.default_rng(1).choice(30_000, 1_500, replace=False)
         case = tuple(array[sample] for array in credit)

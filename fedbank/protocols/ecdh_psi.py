@@ -94,10 +94,10 @@ def receiver(peer: Peer, ids: Sequence[str], kind: str, *, random: Random = os.u
     peer.send(SetSize(len(ids)))
     count = _peer_count(peer, most)
     peer.send(Masked(points))
-    theirs = _distinct(peer, peer.receive(Masked, points=(count, POINT)).points)
-    doubled = key.times(theirs, peer, "double the peer's points")
+    theirs = peer.receive(Masked, points=(count, POINT)).points
+    doubled = _distinct(peer, "Masked", key.times(theirs, peer, "double the peer's points"))
     peer.send(Doubled(doubled))
-    mine = peer.receive(Doubled, points=(len(ids), POINT)).points
+    mine = _distinct(peer, "Doubled", peer.receive(Doubled, points=(len(ids), POINT)).points)
     return _common(mine, doubled, order)
 
 
@@ -106,10 +106,10 @@ def sender(peer: Peer, ids: Sequence[str], kind: str, *, random: Random = os.ura
     key, order, points = _prepare(peer, ids, kind, random)
     count = _peer_count(peer, most)
     peer.send(SetSize(len(ids)))
-    theirs = _distinct(peer, peer.receive(Masked, points=(count, POINT)).points)
+    theirs = peer.receive(Masked, points=(count, POINT)).points
     peer.send(Masked(points))
-    doubled = key.times(theirs, peer, "double the peer's points")
-    mine = peer.receive(Doubled, points=(len(ids), POINT)).points
+    doubled = _distinct(peer, "Masked", key.times(theirs, peer, "double the peer's points"))
+    mine = _distinct(peer, "Doubled", peer.receive(Doubled, points=(len(ids), POINT)).points)
     peer.send(Doubled(doubled))
     return _common(mine, doubled, order)
 
@@ -178,10 +178,11 @@ def _peer_count(peer: Peer, most: int) -> int:
     return count
 
 
-def _distinct(peer: Peer, points: Points) -> Points:
+def _distinct(peer: Peer, frame: str, points: Points) -> Points:
+    """Refuse repeated points. Multiplied points are judged: one point has several encodings, its product only one."""
     found = len(set(_as_keys(points)))
     if found != len(points):
-        raise PeerError(f"Frame Masked from {peer.name}: expected {len(points)} distinct points, found {found}.")
+        raise PeerError(f"Frame {frame} from {peer.name}: expected {len(points)} distinct points, found {found}.")
     return points
 
 

@@ -18,6 +18,8 @@ import hashlib
 import gmpy2
 from gmpy2 import mpz
 
+from fedbank.errors import UsageError
+
 __all__ = ["expand_message", "hash_to_u"]
 
 P = mpz(2**255 - 19)
@@ -50,6 +52,8 @@ def hash_to_u(message: bytes, domain: bytes) -> bytes:
 
 def expand_message(message: bytes, domain: bytes, length: int) -> bytes:
     """RFC 9380 5.3.1, `expand_message_xmd` with SHA-512, for lengths up to 255 * 64 bytes."""
+    if not 1 <= len(domain) <= 255:
+        raise UsageError(f"A domain separation tag has 1 to 255 bytes, found {len(domain)}.")
     tail = domain + bytes([len(domain)])
     start = hashlib.sha512(bytes(BLOCK) + message + length.to_bytes(2, "big") + b"\x00" + tail).digest()
     block = hashlib.sha512(start + b"\x01" + tail).digest()

@@ -25,7 +25,6 @@ gcd(n, phi(n)) = 1. Held by `tests/test_histograms.py`.
 from __future__ import annotations
 
 import functools
-import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -57,9 +56,10 @@ BLOCK = 64  # items that one worker takes at a time
 
 def scheme(key_bits: int) -> Scheme:
     """Describe Paillier with this key size. Keys under 2048 bits are refused."""
-    if not SMALLEST_KEY <= key_bits <= LARGEST_KEY:
+    if not SMALLEST_KEY <= key_bits <= LARGEST_KEY or key_bits % 256:
         raise UsageError(
-            f"A Paillier key needs {SMALLEST_KEY} to {LARGEST_KEY} bits, the job asks for {key_bits}: use 3072."
+            f"A Paillier key needs {SMALLEST_KEY} to {LARGEST_KEY} bits, a multiple of 256; the job asks for "
+            f"{key_bits}: use 3072."
         )
     bits = max(strength for size, strength in STRENGTH.items() if size <= key_bits)
     return Scheme("Paillier", f"{key_bits}-bit modulus", bits, "NIST SP 800-57 part 1 rev. 5, table 2")
@@ -125,8 +125,15 @@ class VectorHolder:
         peer.send(PublicKey(n.to_bytes(key.bits // 8, "big")))
 
     def sums(self, vectors: Ints) -> Ints:
-        packing = Packing.of(self._shape, self._key.bits)
-        return np.concatenate([self._group(group, packing) for group in packing.groups(vectors)])
+        shape = self._shape
+        if vectors.shape[1] != shape.samples or np.abs(vectors).max(initial=0) > shape.bound:
+            raise UsageError(
+                f"Histogram: vectors must have {shape.samples} entries within {shape.bound}; others would run into "
+                "their neighbours' fields."
+            )
+        packing = Packing.of(shape, self._key.bits)
+        none = np.empty((0, shape.features, shape.width), dtype=np.int64)
+        return np.concatenate([none, *(self._group(group, packing) for group in packing.groups(vectors))])
 
     def _group(self, vectors: Ints, packing: Packing) -> Ints:
         primes = self._key.primes
@@ -142,9 +149,7 @@ class VectorHolder:
         count = packing.ciphertexts(len(vectors), self._shape.rows)
         answer = self._peer.receive(PackedSums, values=(count, size)).values
         n_squared = int(self._key.public.nsquare)
-        values = _as_integers(answer)
-        if any(not 0 < value < n_squared or math.gcd(value, n_squared) != 1 for value in values):
-            raise PeerError(f"Frame PackedSums from {self._peer.name}: expected ciphertexts modulo n^2, found others.")
+        values = _checked(_as_integers(answer), n_squared, "PackedSums", self._peer)
         opened = _in_blocks(self._spread, functools.partial(_decrypt, primes=primes), values)
         return packing.unpack(opened, len(vectors), self._shape)
 
@@ -172,7 +177,8 @@ class MatrixHolder:
     def _group(self, count: int, packing: Packing) -> None:
         size = _size(self._bits)
         received = self._peer.receive(Ciphertexts, values=(self._shape.samples, size)).values
-        bins = _bin_products(_as_integers(received), self._matrix, self._n * self._n, self._peer)
+        ciphertexts = _checked(_as_integers(received), self._n * self._n, "Ciphertexts", self._peer)
+        bins = _bin_products(ciphertexts, self._matrix, self._n * self._n, self._peer)
         together = packing.bins_together(count)
         runs = [bins[at : at + together] for at in range(0, len(bins), together)]
         packed = _in_blocks(
@@ -299,6 +305,12 @@ def _in_blocks(
         done.extend(part)
         progress(len(done))
     return done
+
+
+def _checked(values: list[int], n_squared: int, frame: str, peer: Peer) -> list[int]:
+    if any(not 0 < value < n_squared or gmpy2.gcd(value, n_squared) != 1 for value in values):
+        raise PeerError(f"Frame {frame} from {peer.name}: expected ciphertexts modulo n^2, found others.")
+    return values
 
 
 def _size(key_bits: int) -> int:

@@ -95,7 +95,7 @@ def decode(kind: type[M], frame: bytes, bounds: Mapping[str, Bound]) -> M:
     for name, form in _layout(kind):
         try:
             values[name], at = _FIELDS.get(form, _array)[1](frame, at, form, bounds.get(name))
-        except (PeerError, struct.error, UnicodeDecodeError) as error:
+        except (PeerError, struct.error, ValueError) as error:
             raise PeerError(f"{kind.__name__}.{name} is not as agreed: {_reason(error)}") from None
     if at != len(frame):
         raise PeerError(f"{kind.__name__} ends after {at} bytes, found {len(frame)}")
@@ -176,6 +176,8 @@ def _take(frame: bytes, at: int, count: int) -> tuple[bytes, int]:
 
 
 def _write_int(value: int, _: str) -> list[bytes]:
+    if not -(2**63) <= value < 2**63:
+        raise UsageError("An int field holds 64 bits, the value given does not fit: send it as bytes.")
     return [struct.pack("<q", value)]
 
 

@@ -15,6 +15,8 @@ from fedbank.errors import PeerError, PeerGone, UsageError
 
 __all__ = ["Link", "LocalLink", "ShapedLink"]
 
+CLOSED = "This side has closed the line already; nothing more can be sent."
+
 
 class Link(Protocol):
     """One end of a conversation's transport."""
@@ -58,7 +60,7 @@ class LocalLink:
 
     def put(self, frame: bytes, /) -> None:
         if self._closed:
-            raise PeerGone("This side has closed the line already; nothing more can be sent.")
+            raise PeerGone(CLOSED)
         self._outgoing.put(bytes(frame))
 
     def get(self, limit: int, timeout: float, /) -> bytes:
@@ -93,18 +95,21 @@ class ShapedLink:
     """
 
     def __init__(self, link: Link, rate: float, delay: float = 0.0):
-        if not rate > 0 or delay < 0:
+        if not rate > 0 or not 0 <= delay < float("inf"):
             raise UsageError(f"A shaped line needs rate > 0 and delay >= 0; found rate={rate}, delay={delay}.")
         self._link = link
         self._rate = rate
         self._delay = delay
         self._free_at = 0.0
         self._broken: Exception | None = None
+        self._closed = False
         self._waiting: queue.SimpleQueue[tuple[float, bytes] | None] = queue.SimpleQueue()
         self._carrier = threading.Thread(target=self._carry, name="shaped-link", daemon=True)
         self._carrier.start()
 
     def put(self, frame: bytes, /) -> None:
+        if self._closed:
+            raise PeerGone(CLOSED)
         if self._broken is not None:
             raise PeerGone("The line under the shaped line is down.") from self._broken
         start = max(time.monotonic(), self._free_at)
@@ -115,6 +120,7 @@ class ShapedLink:
         return self._link.get(limit, timeout)
 
     def close(self) -> None:
+        self._closed = True
         self._waiting.put(None)
         self._carrier.join()
         self._link.close()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedbank.errors import PeerError, PeerGone
-from fedbank.talk.codec import Bound, M, Message, Most, decode, encode, kind_of, largest
+from fedbank.talk.codec import KIND_BYTES, Bound, M, Message, Most, decode, encode, kind_of, largest
 from fedbank.talk.links import Link
 
 __all__ = ["Frame", "Peer", "Stopped"]
@@ -92,20 +92,20 @@ class Peer:
         except PeerError as error:
             raise PeerError(f"Frame {number} from {self.name}, expected {kind.__name__}: {error}") from error
         self._received = number
-        if frame[:8] == kind_of(Stopped):
-            step = decode(Stopped, frame, _STOPPED_BOUND).step
-            raise PeerError(f"{self.name} stopped at step '{step}'; the reason stands on its own screen and log.")
+        stopped = frame[:KIND_BYTES] == kind_of(Stopped)
         try:
-            message = decode(kind, frame, bounds)
+            message = decode(Stopped, frame, _STOPPED_BOUND) if stopped else decode(kind, frame, bounds)
         except PeerError as error:
             raise PeerError(f"Frame {number} from {self.name}: {error}.") from error
-        self.transcript.append(Frame("received", kind.__name__, len(frame)))
+        self.transcript.append(Frame("received", type(message).__name__, len(frame)))
+        if isinstance(message, Stopped):
+            raise PeerError(f"{self.name} stopped at step {message.step!r}; its own screen and log say why.")
         return message
 
     def stop(self, step: str) -> None:
         """Tell the peer, if it still listens, that this side ends at the named step."""
         try:
-            self.send(Stopped(step[:100]))
+            self.send(Stopped(step.encode()[:100].decode(errors="ignore")))
         except PeerGone:
             return  # nobody left to tell
 
