@@ -130,9 +130,6 @@ class TestFiles:
         with pytest.raises(UsageError, match="is damaged: remove the folder and start anew"):
             checkpoint.saved()
 
-    @pytest.mark.xfail(
-        strict=True, raises=(KeyError, TypeError, ValueError), reason="run.json without its fields is not caught"
-    )
     @pytest.mark.parametrize("text", ["{}", "[]", '{"run": "zz", "table": "table"}', '{"run": 1, "table": "table"}'])
     def test_a_file_without_its_fields_is_refused(self, text: str, checkpoint: Checkpoint, tmp_path: Path) -> None:
         (tmp_path / "checkpoint" / "run.json").write_text(text)

@@ -60,17 +60,18 @@ class Checkpoint:
         """The run that may go on, if there is one; raises UsageError if the table has changed since."""
         try:
             about = json.loads((self._folder / "run.json").read_bytes())
+            run, table = bytes.fromhex(about["run"]), str(about["table"])
             with np.load(io.BytesIO((self._folder / "rows.npz").read_bytes()), allow_pickle=False) as arrays:
                 rows = tuple(arrays[name] for name in arrays.files)
         except FileNotFoundError:
             return None
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile):
+        except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile):
             raise UsageError(
                 f"The checkpoint in {self._folder} is damaged: remove the folder and start anew."
             ) from None
-        if about["table"] != self._table:
+        if table != self._table:
             raise UsageError("The table has changed since the run began: start anew, without --resume.")
-        return Saved(bytes.fromhex(about["run"]), rows, max(self._trees(), default=0))
+        return Saved(run, rows, max(self._trees(), default=0))
 
     def store(self, tree: int, state: Message) -> None:
         """Store the state after `tree` trees and drop all but the last two."""

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedbank.data.tables import read_table
-from fedbank.errors import FedbankError
+from fedbank.errors import FedbankError, UsageError
 from fedbank.party.certificates import describe
 from fedbank.party.config import PartyConfig
 from fedbank.party.job import Job
 from fedbank.party.line import conversations, credentials
 from fedbank.talk.codec import Message, Most
-from fedbank.talk.grpc_link import GrpcListener
+from fedbank.talk.diagnosis import why_not_bound
 from fedbank.talk.peer import Peer
 
 __all__ = ["Finding", "examine"]
@@ -110,8 +110,10 @@ def _table(config: PartyConfig, job: Job | None) -> str:
 def _port(config: PartyConfig) -> str:
     if not config.listen:
         return "This side only dials out and needs no open port."
-    with GrpcListener(config.listen, credentials(config), list(config.peers)) as listener:
-        return f"Port {listener.port} is free and can be listened at."
+    trouble = why_not_bound(config.listen)
+    if trouble:
+        raise UsageError(f"This side cannot listen at {config.listen}: {trouble}")
+    return f"{config.listen} is free and can be listened at."
 
 
 def _line(config: PartyConfig, name: str, wait: float) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +19,8 @@ from fedbank.protocols.histogram import Scheme
 
 __all__ = ["Engine", "Job", "RowSplit", "parse", "read_toml"]
 
-PartyName = str
+PartyName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+RESERVED = ("together", "authority")
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -97,6 +98,8 @@ class Job(_Strict):
         parties = [self.active, *self.passive]
         if len(set(parties)) != len(parties):
             raise ValueError("each party may be named once only, as active or as passive")
+        if reserved := [party for party in parties if party in RESERVED]:
+            raise ValueError(f"no party may be called {reserved[0]}")
         if self.id_kind not in ID_KINDS:
             raise ValueError(f"id_kind must be one of {', '.join(ID_KINDS)}")
         if self.boosting.early_stopping_rounds and not self.rows.validation:

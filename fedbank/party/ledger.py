@@ -32,15 +32,27 @@ class Ledger:
         last = ""
         lines = self._lines()
         for number, line in enumerate(lines, start=1):
-            entry = json.loads(line)
+            entry = self._entry(line, number)
             if entry.pop("hash") != _hash(entry) or entry["before"] != last:
                 raise UsageError(f"Ledger {self._path.name}: line {number} does not follow from the one before it.")
             last = _hash(entry)
         return len(lines)
 
+    def _entry(self, line: str, number: int) -> dict[str, Any]:
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            entry = None
+        if not isinstance(entry, dict) or not {"hash", "before"} <= set(entry):
+            raise UsageError(
+                f"Ledger {self._path.name}: line {number} was not written to the end. Keep a copy, remove that line, "
+                "and start again."
+            )
+        return entry
+
     def _append(self, content: dict[str, Any]) -> None:
         lines = self._lines()
-        before = json.loads(lines[-1])["hash"] if lines else ""
+        before = self._entry(lines[-1], len(lines))["hash"] if lines else ""
         entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **content, "before": before}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:

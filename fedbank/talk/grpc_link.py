@@ -16,13 +16,9 @@ it was told to expect. Tests: `tests/test_grpc_link.py`.
 from __future__ import annotations
 
 import atexit
-import errno
 import io
 import os
-import socket
-import ssl
 import struct
-import tempfile
 import threading
 import time
 import weakref
@@ -30,16 +26,19 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
-
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
+from typing import Any
 
 from fedbank.errors import FedbankError, PeerError, PeerGone, UsageError
+from fedbank.talk.diagnosis import (
+    PROBE_TIMEOUT,
+    Finding,
+    Identity,
+    diagnose,
+    examine,
+    split_address,
+    why_not_bound,
+)
 
 # gRPC reads these once, when it starts. Its own complaints go to stderr and say less than our sentences; it should
 # resolve names as the rest of the machine does; and no fork of ours goes on using gRPC.
@@ -61,23 +60,9 @@ _BEGIN, _MORE, _END, _TAKEN = b"\x01", b"\x02", b"\x03", b"\x04"
 _OPEN = ("fedbank-line", "open")  # what the listening side says when it has queued a conversation
 _LENGTH = struct.Struct("<Q")
 _KEPT = 64  # bytes of memory that a message takes besides its own, so that a flood of empty ones counts too
-_PROBE_TIMEOUT = 5.0
 _NOTHING = memoryview(b"")
 _OUR_THREADS = "fedbank-line"
 _BROKEN = "The line to the peer broke off: its program ended, or the network between is down."
-
-
-class Identity(Protocol):
-    """What a side shows and trusts, in PEM; `fedbank.party.certificates.Credentials` is one."""
-
-    @property
-    def party(self) -> str: ...
-    @property
-    def key(self) -> bytes: ...
-    @property
-    def certificate(self) -> bytes: ...
-    @property
-    def authority(self) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -149,14 +134,14 @@ class GrpcLink:
         UsageError
             The address is not one, or the peer does not accept this side's certificate.
         """
-        _split(address)
+        split_address(address)
         deadline = time.monotonic() + timeout
         pause = 0.1
         while True:
             caller = _Caller(address, credentials, peer_name, settings)
             if caller.connected(deadline - time.monotonic()):
                 return caller.link
-            finding = caller.finding() or _examine(address, credentials, peer_name)
+            finding = caller.finding() or examine(address, credentials, peer_name)
             if finding is not None and not finding.passing:
                 raise finding.kind(finding.sentence)
             remaining = deadline - time.monotonic()
@@ -203,7 +188,7 @@ class GrpcLink:
         self._outgoing.stop("This side has closed the line already; nothing more can be sent.")
         self._hang_up()
         if self._reader is not None:
-            self._reader.join(_PROBE_TIMEOUT)
+            self._reader.join(PROBE_TIMEOUT)
 
     def _read(self, messages: Iterable[bytes]) -> None:
         self._reader = threading.Thread(target=self._carry_in, args=(messages,), name=_OUR_THREADS, daemon=True)
@@ -365,24 +350,6 @@ class GrpcListener:
             queue.clear()
             queue.extend(waiting)
         link._outgoing.stop(_BROKEN)
-
-
-def diagnose(address: str, credentials: Identity, peer_name: str) -> str | None:
-    """Try the way to a peer step by step: name, port, TLS, both certificates; return what is wrong, or None.
-
-    Parameters
-    ----------
-    address : "host:port"
-    credentials : this side's key and certificates
-    peer_name : the party that should answer there
-
-    Raises
-    ------
-    UsageError
-        The address is not one.
-    """
-    finding = _examine(address, credentials, peer_name)
-    return finding.sentence if finding else None
 
 
 class _Outgoing:
@@ -604,14 +571,14 @@ class _Caller:
             self._hang_up()
         return is_open
 
-    def finding(self) -> _Finding | None:
+    def finding(self) -> Finding | None:
         """Return what the peer itself gave as the reason, if it did."""
         there = f"{self.link.peer_name} at {self._address}"
         said = _shown(self._call.details())
         return {
-            grpc.StatusCode.PERMISSION_DENIED: _Finding(PeerError, f"{there} turns this side away: {said}"),
-            grpc.StatusCode.RESOURCE_EXHAUSTED: _Finding(PeerGone, f"{there} is busy: {said}"),
-            grpc.StatusCode.UNIMPLEMENTED: _Finding(
+            grpc.StatusCode.PERMISSION_DENIED: Finding(PeerError, f"{there} turns this side away: {said}"),
+            grpc.StatusCode.RESOURCE_EXHAUSTED: Finding(PeerGone, f"{there} is busy: {said}"),
+            grpc.StatusCode.UNIMPLEMENTED: Finding(
                 PeerError,
                 f"{there} does not know this kind of line: install the same release of fedbank on both sides.",
             ),
@@ -625,7 +592,7 @@ class _Caller:
     def _hang_up(self) -> None:
         self._call.cancel()
         self._channel.close()
-        deadline = time.monotonic() + _PROBE_TIMEOUT
+        deadline = time.monotonic() + PROBE_TIMEOUT
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -660,138 +627,6 @@ class _DaemonThreads(futures.Executor):
         return future
 
 
-@dataclass(frozen=True)
-class _Finding:
-    """Why no line could be opened; `passing` reasons may be gone at the next attempt."""
-
-    kind: type[FedbankError]
-    sentence: str
-    passing: bool = False
-
-
-def _examine(address: str, credentials: Identity, peer_name: str) -> _Finding | None:
-    host, port = _split(address)
-    there = f"{peer_name} at {address}"
-    try:
-        plain = socket.create_connection((host, port), _PROBE_TIMEOUT)
-    except (socket.gaierror, UnicodeError):
-        sentence = f"The host of {there} is not known to this machine: check the address in the configuration."
-        return _Finding(PeerGone, sentence, passing=True)
-    except ConnectionRefusedError:
-        sentence = f"Nobody listens for {there}: start {peer_name}'s side, and compare the port on both sides."
-        return _Finding(PeerGone, sentence, passing=True)
-    except OSError:
-        sentence = f"The machine of {there} does not answer: check that it is up and that a firewall lets this side in."
-        return _Finding(PeerGone, sentence, passing=True)
-    with plain:
-        return _examine_tls(plain, credentials, peer_name, there)
-
-
-def _examine_tls(plain: socket.socket, credentials: Identity, peer_name: str, there: str) -> _Finding | None:
-    try:
-        with _probe_context(credentials).wrap_socket(plain) as line:
-            names = _dns_names(line.getpeercert())
-            if peer_name not in names:
-                return _Finding(
-                    PeerError,
-                    f"At {there} answers a party whose certificate names {', '.join(map(repr, names)) or 'nobody'}, "
-                    f"not {peer_name!r}: check the peer's name and address in the configuration.",
-                )
-            if line.selected_alpn_protocol() != "h2":
-                return _not_fedbank(there)
-            # In TLS 1.3 the listener judges our certificate after the handshake; gRPC then just hangs up.
-            return None if line.recv(1) else _our_fault(credentials, there)
-    except OSError as error:
-        return _handshake_failed(error, credentials, there)
-
-
-def _handshake_failed(error: OSError, credentials: Identity, there: str) -> _Finding:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _Finding(PeerError, f"The certificate of {there} {_their_fault(error)}")
-    if not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError):
-        return _hung_up(there)
-    alert = error.reason or ""
-    if "ALERT" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert):
-        return _our_fault(credentials, there)
-    return _not_fedbank(there)
-
-
-def _dns_names(certificate: Any) -> list[str]:
-    return [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
-
-
-def _not_fedbank(there: str) -> _Finding:
-    return _Finding(
-        PeerError,
-        f"What listens for {there} does not speak fedbank's language (gRPC over TLS 1.3): compare the port on both "
-        "sides, and let no proxy or load balancer between end the TLS.",
-    )
-
-
-def _hung_up(there: str) -> _Finding:
-    sentence = (
-        f"What listens for {there} hangs up at once: start that side if a proxy or a tunnel answers for it, "
-        "and compare the port on both sides."
-    )
-    return _Finding(PeerGone, sentence, passing=True)
-
-
-def _their_fault(error: ssl.SSLCertVerificationError) -> str:
-    match error.verify_code:
-        case 10:
-            return "has expired: let that side have its request signed again."
-        case 9:
-            return "is not valid yet: compare the clocks of both machines."
-        case 18 | 19 | 20 | 21:
-            return (
-                "was signed by an authority that this side does not know: both sides need the same ca.crt; "
-                "compare its fingerprint over the phone."
-            )
-    return f"does not hold ({error.verify_message}): let that side make a new request and have it signed."
-
-
-def _our_fault(credentials: Identity, there: str) -> _Finding:
-    """Say why the listener refused this side's certificate, as far as this side can see it."""
-    ours = x509.load_pem_x509_certificate(credentials.certificate)
-    now = datetime.now(UTC)
-    if now > ours.not_valid_after_utc:
-        fault = "it has expired. Have the request signed again."
-    elif now < ours.not_valid_before_utc:
-        fault = "it is not valid yet. Compare the clocks of both machines."
-    elif not _signed(ours, x509.load_pem_x509_certificate(credentials.authority)):
-        fault = "another authority than the one in ca.crt signed it. Both sides need certificates of the same one."
-    else:
-        fault = "the reason stands on no side. Compare the fingerprints of ca.crt and the clocks of both machines."
-    return _Finding(UsageError, f"{there} does not accept this side's certificate: {fault}")
-
-
-def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
-        return False
-    return True
-
-
-def _probe_context(credentials: Identity) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False  # the name is compared by the caller, who can then say which one was found
-    context.load_verify_locations(cadata=credentials.authority.decode())
-    context.set_alpn_protocols(["h2"])
-    with tempfile.TemporaryDirectory() as folder:  # ssl reads files only: let the key touch the disk encrypted
-        password = os.urandom(32).hex().encode()
-        key = serialization.load_pem_private_key(credentials.key, None).private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(password),
-        )
-        chain = Path(folder) / "chain.pem"
-        chain.write_bytes(credentials.certificate + b"\n" + key)
-        context.load_cert_chain(chain, password=password)
-    return context
-
-
 def _options(settings: LineSettings) -> list[tuple[str, int]]:
     keepalive = round(settings.keepalive * 1000)
     return [
@@ -809,7 +644,7 @@ def _options(settings: LineSettings) -> list[tuple[str, int]]:
 
 
 def _bind(server: Any, address: str, credentials: Identity) -> int:
-    _split(address)
+    split_address(address)
     keys = grpc.ssl_server_credentials(
         [(credentials.key, credentials.certificate)], credentials.authority, require_client_auth=True
     )
@@ -818,28 +653,9 @@ def _bind(server: Any, address: str, credentials: Identity) -> int:
     except RuntimeError:
         port = 0
     if port == 0:
-        raise UsageError(f"This side cannot listen at {address}: {_why_not_bound(address)}")
+        reason = why_not_bound(address) or "the key or the certificate is wrong; Credentials.load says how."
+        raise UsageError(f"This side cannot listen at {address}: {reason}")
     return port
-
-
-def _why_not_bound(address: str) -> str:
-    host, port = _split(address)
-    try:
-        socket.create_server((host, port)).close()
-    except (socket.gaierror, UnicodeError):
-        return "the host is not known; give an address of this machine, or 0.0.0.0 for all."
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return f"port {port} is in use; end the program that holds it, or choose another port."
-        return f"{error.strerror}; choose an address of this machine and a port above 1023."
-    return "the key or the certificate is not as it should be; load them with Credentials.load, which says why."
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"{address!r} is not an address: write host:port, for example 'bank.example.com:7000'.")
-    return host.strip("[]"), int(port)
 
 
 def _certificate_name(context: Any) -> str:

@@ -99,7 +99,9 @@ class Peer:
             raise PeerError(f"Frame {number} from {self.name}: {error}.") from error
         self.transcript.append(Frame("received", type(message).__name__, len(frame)))
         if isinstance(message, Stopped):
-            raise PeerError(f"{self.name} stopped at step {message.step!r}; its own screen and log say why.")
+            raise PeerError(
+                f"{self.name} stopped at step {message.step!r}; the reason stands on its own screen and log."
+            )
         return message
 
     def stop(self, step: str) -> None:
