@@ -527,3 +527,35 @@ def test_take_nothing() -> None:
 def test_take_refuses_what_are_no_row_numbers(rows: Any) -> None:
     with pytest.raises(UsageError, match="needs row numbers"):
         read(PEOPLE).take(rows)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+def test_a_csv_may_use_another_delimiter(delimiter: str, tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("\n".join(delimiter.join(line) for line in (("id", "a", "b"), ("007", "1", "2.5"))) + "\n")
+    table = read_table(str(path), id_column="id", id_kind="plain")
+    assert (table.ids, table.names, table.features.tolist()) == (["007"], ("a", "b"), [[1.0, 2.5]])
+
+
+def test_groups_and_times_stand_beside_the_features() -> None:
+    frame = pd.DataFrame(
+        {
+            "id": ["a", "b", "c"],
+            "x": [1.0, 2.0, 3.0],
+            "ring": ["r1", "r2", "r1"],
+            "day": ["2024-01-02", "2023-05-06", "2024-01-03"],
+        }
+    )
+    table = table_from_frame(frame, id_column="id", id_kind="plain", group="ring", time="day")
+    assert table.names == ("x",)
+    assert table.groups is not None and table.groups.tolist() == ["r1", "r2", "r1"]
+    assert table.times is not None and np.argsort(table.times).tolist() == [1, 0, 2]
+    assert table.take([2]).times is not None
+
+
+def test_a_time_that_is_none_and_a_missing_group_are_refused() -> None:
+    frame = pd.DataFrame({"id": ["a", "b"], "x": [1.0, 2.0], "ring": ["r1", None], "day": ["2024-01-02", "soon"]})
+    with pytest.raises(UsageError, match="neither numbers nor ISO 8601 dates"):
+        table_from_frame(frame, id_column="id", id_kind="plain", time="day", ignore=["ring"])
+    with pytest.raises(UsageError, match="'ring' is empty in 1 rows"):
+        table_from_frame(frame, id_column="id", id_kind="plain", group="ring", ignore=["day"])

@@ -7,27 +7,20 @@ remedy, and counts cells instead of showing them. Nothing but a `postgresql://` 
 
 from __future__ import annotations
 
-import csv
-import glob
-import gzip
-import importlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedbank.data.ids import normalise
+from fedbank.data.sources import Opened, number_text, opened_frame, opening, shown
 from fedbank.errors import UsageError
 
 __all__ = ["Table", "TableReport", "read_table", "table_from_frame"]
@@ -61,9 +54,9 @@ class TableReport:
         lines += [f"{count} rows left out: {reason}." for reason, count in self.rejected.items()]
         lines += [f"{share:.1%} missing in column {name!r}." for name, share in self.missing.items() if share]
         if self.constant:
-            lines.append(f"Columns with one value only: {_shown(self.constant)}.")
+            lines.append(f"Columns with one value only: {shown(self.constant)}.")
         if self.empty:
-            lines.append(f"Columns without any value: {_shown(self.empty)}.")
+            lines.append(f"Columns without any value: {shown(self.empty)}.")
         return "\n".join(lines)
 
 
@@ -150,9 +143,10 @@ def read_table(
 
     Parameters
     ----------
-    source : a local file that ends in .csv, .csv.gz, .tsv, .tsv.gz (UTF-8, one header line, comma or tab), .parquet,
-        .duckdb or .db (DuckDB), or `postgresql://user@host/database`, which needs `fedbank[postgres]`. A password
-        is better kept in PGPASSFILE than in the address; no error shows any part of the address.
+    source : a local file that ends in .csv, .csv.gz, .tsv, .tsv.gz (UTF-8, one header line; comma, semicolon, bar or
+        tab as the header has it), .parquet, .duckdb or .db (DuckDB), or `postgresql://user@host/database`, which needs
+        `fedbank[postgres]`. A password is better kept in PGPASSFILE than in the address; no error shows any part of
+        the address.
     id_column : the column of ids. Leading zeros survive wherever the source stores text; in CSV the ids are read as
         text always. Whole numbers (also the floating-point numbers that spreadsheets make, 123.0) become their
         digits: zeros that the source has lost already cannot be brought back. Floating-point ids too long to be
@@ -184,9 +178,9 @@ def read_table(
 
     Examples
     --------
-    >>> import tempfile
+    >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     file = Path(folder, "people.csv")
+    ...     file = pathlib.Path(folder, "people.csv")
     ...     _ = file.write_text("account,income,fraud\\n00012345,10.5,0\\n00012346,,1\\n")
     ...     table = read_table(str(file), id_column="account", id_kind="account", label="fraud")
     >>> table
@@ -195,8 +189,8 @@ def read_table(
     (['00012345', '00012346'], [[10.5], [nan]], [0.0, 1.0])
     """
     request = _Request(id_column, id_kind, label, features, ignore, duplicates, group, time)
-    place, opening = _opening(source, table, side)
-    with opening as opened:
+    place, source_opened = opening(source, table, side)
+    with source_opened as opened:
         return _read(opened, request, place)
 
 
@@ -226,7 +220,7 @@ def table_from_frame(
     """
     place = f"Reading a DataFrame for {side}"
     request = _Request(id_column, id_kind, label, features, ignore, duplicates, group, time)
-    return _read(_opened_frame(frame), request, place)
+    return _read(opened_frame(frame), request, place)
 
 
 # From a source to a table ---------------------------------------------------------------------------------------
@@ -251,15 +245,7 @@ class _Request:
         return tuple(name for name in (self.group, self.time) if name is not None)
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A source: its column names, and its record batches reduced to the columns at the given positions."""
-
-    names: list[str]
-    batches: Callable[[list[int]], Iterable[Any]]
-
-
-def _read(opened: _Opened, request: _Request, place: str) -> Table:
+def _read(opened: Opened, request: _Request, place: str) -> Table:
     names = _chosen_features(opened.names, request, place)
     labels = () if request.label is None else (request.label,)
     columns = [_Column(name) for name in (*names, *labels)]
@@ -343,7 +329,7 @@ def _chosen_features(columns: list[str], request: _Request, place: str) -> tuple
         if isinstance(names, str):
             raise UsageError(f"{place}: {parameter} has to be a list of column names, found a single text.")
     if twice := _repeated(columns):
-        raise UsageError(f"{place}: column names occur twice: {_shown(twice)}. Rename them in the source.")
+        raise UsageError(f"{place}: column names occur twice: {shown(twice)}. Rename them in the source.")
     labels = [] if request.label is None else [request.label]
     _need([request.id_column], "id_column", columns, place)
     _need(labels, "label", columns, place)
@@ -358,7 +344,7 @@ def _chosen_features(columns: list[str], request: _Request, place: str) -> tuple
         chosen = tuple(request.features)
     if clash := _repeated([request.id_column, *labels, *chosen]) or [name for name in chosen if name in taken]:
         raise UsageError(
-            f"{place}: {_shown(clash)} cannot be two of id, label, feature and ignored column, nor one of them twice. "
+            f"{place}: {shown(clash)} cannot be two of id, label, feature and ignored column, nor one of them twice. "
             "Name each column for one purpose."
         )
     if request.features is None and not chosen:
@@ -378,18 +364,13 @@ def _need(wanted: Sequence[str], parameter: str, columns: list[str], place: str)
     absent = [name for name in wanted if name not in columns]
     if absent:
         raise UsageError(
-            f"{place}: there is no column {_shown(absent)}, named by {parameter}. "
-            f"The columns are: {_shown(columns)}. Upper and lower case matter."
+            f"{place}: there is no column {shown(absent)}, named by {parameter}. "
+            f"The columns are: {shown(columns)}. Upper and lower case matter."
         )
 
 
 def _repeated(names: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if names.count(name) > 1]
-
-
-def _shown(names: Sequence[str], most: int = 20) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + rest
 
 
 # Cells to numbers and ids ---------------------------------------------------------------------------------------
@@ -533,13 +514,7 @@ def _whole_numbers(array: Any, name: str, place: str) -> list[str | None]:
             f"{place}: id column {name!r} holds floating-point numbers of 2^{bits} and more; their last digits are "
             "lost. Store the ids as text in the source."
         )
-    return [_number_text(number) for number in numbers.tolist()]
-
-
-def _number_text(number: float) -> str | None:
-    if not np.isfinite(number):
-        return None
-    return str(int(number)) if number.is_integer() else repr(number)
+    return [number_text(number) for number in numbers.tolist()]
 
 
 def _simple(array: Any) -> Any:
@@ -568,235 +543,3 @@ def _floats(array: Any) -> NDArray[np.float64]:
 def _mask(array: Any) -> NDArray[np.bool_]:
     """A boolean Arrow array, null as false."""
     return np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), dtype=np.bool_)
-
-
-# Sources --------------------------------------------------------------------------------------------------------
-
-_POSTGRES = re.compile(r"postgres(ql)?://", re.IGNORECASE)
-_DELIMITERS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
-_READ_ERRORS = (duckdb.Error, pa.ArrowException, OSError, EOFError, UnicodeError, csv.Error, RuntimeError)
-
-# Without extensions that load themselves DuckDB cannot reach the network; Python variables are no tables.
-_OFFLINE: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "allow_community_extensions": "false",
-    "python_enable_replacements": "false",
-}
-
-
-def _opening(source: str, table: str | None, side: str) -> tuple[str, AbstractContextManager[_Opened]]:
-    """How to name the source in errors, and how to open it."""
-    if _POSTGRES.match(source):
-        place = f"Reading PostgreSQL for {side}"
-        return place, _opened_postgres(source, table, place)
-    if "://" in source:
-        raise UsageError(f"The source for {side} is neither a local file nor postgresql://. {_ENDINGS}")
-    path = Path(source)
-    place = f"Reading {path.name} for {side}"
-    ending = _ending(path.name.lower())
-    if ending is None:
-        raise UsageError(f"{place}: the file's ending is not known. {_ENDINGS}")
-    if not path.is_file():
-        raise UsageError(f"{place}: there is no such file. Check the path; it is seen from the working folder.")
-    if ending in (".duckdb", ".db"):
-        return place, _opened_duckdb(path, table, place)
-    if table is not None:
-        raise UsageError(f"{place}: table is for DuckDB files and PostgreSQL; leave it out here.")
-    if ending == ".parquet":
-        return place, _opened_parquet(path, place)
-    return place, _opened_csv(path, _DELIMITERS[ending], place)
-
-
-_ENDINGS = "Known are .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .duckdb, .db and postgresql:// addresses."
-
-
-def _ending(name: str) -> str | None:
-    known = (*_DELIMITERS, ".parquet", ".duckdb", ".db")
-    return next((ending for ending in known if name.endswith(ending)), None)
-
-
-@contextmanager
-def _refusing(place: str, remedy: str) -> Iterator[None]:
-    """Turn a reader's error into ours. Readers quote cells in their messages, so only a line number is taken over."""
-    try:
-        yield
-    except _READ_ERRORS as error:
-        line = re.search(r"CSV Error on Line: (\d+)", str(error))
-        where = f" (line {line[1]})" if line else ""
-        raise UsageError(f"{place}: it cannot be read{where}, {type(error).__name__}. {remedy}") from None
-
-
-def _streamed(relation: duckdb.DuckDBPyRelation, positions: list[int], place: str, remedy: str) -> Iterator[Any]:
-    """Stream columns of a DuckDB relation, by position, because DuckDB's names ignore case."""
-    with _refusing(place, remedy):
-        chosen = relation.project(", ".join(f"#{position + 1}" for position in positions))
-        yield from pa.RecordBatchReader.from_stream(chosen)
-
-
-_CSV_REMEDY = (
-    "It has to be UTF-8 text with one header line and as many cells in every line, quoted with double quotes "
-    "where a cell holds the delimiter."
-)
-
-
-@contextmanager
-def _opened_csv(path: Path, delimiter: str, place: str) -> Iterator[_Opened]:
-    with _refusing(place, _CSV_REMEDY):
-        names = _csv_header(path, delimiter)
-    if not names:
-        raise UsageError(f"{place}: it is empty. {_CSV_REMEDY}")
-    # Every column is read as text: ids keep their zeros, and no type is guessed from the first rows.
-    query = (
-        "SELECT * FROM read_csv($file, auto_detect=false, header=true, delim=$delimiter, quote='\"', escape='\"', "
-        "compression=$compression, columns=$columns)"
-    )
-    parameters = {
-        "file": glob.escape(str(path)),
-        "delimiter": delimiter,
-        "compression": "gzip" if path.name.lower().endswith(".gz") else "none",
-        "columns": {f"c{place}": "VARCHAR" for place in range(len(names))},
-    }
-    with closing(duckdb.connect(":memory:", config=_OFFLINE)) as connection:
-        with _refusing(place, _CSV_REMEDY):
-            relation = connection.sql(query, params=parameters)
-        yield _Opened(names, partial(_streamed, relation, place=place, remedy=_CSV_REMEDY))
-
-
-def _csv_header(path: Path, delimiter: str) -> list[str]:
-    """The names as they stand. DuckDB would rename the second of two equal ones."""
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
-        return next(csv.reader(lines, delimiter=delimiter, strict=True), [])
-
-
-@contextmanager
-def _opened_parquet(path: Path, place: str) -> Iterator[_Opened]:
-    remedy = "It is no whole Parquet file; write it anew."
-    with _refusing(place, remedy):
-        names = list(pq.read_schema(path).names)
-    with closing(duckdb.connect(":memory:", config=_OFFLINE)) as connection:
-        with _refusing(place, remedy):
-            relation = connection.sql(
-                "SELECT * FROM read_parquet($file, hive_partitioning=false)", params={"file": glob.escape(str(path))}
-            )
-        yield _Opened(names, partial(_streamed, relation, place=place, remedy=remedy))
-
-
-@contextmanager
-def _opened_duckdb(path: Path, table: str | None, place: str) -> Iterator[_Opened]:
-    with path.open("rb") as file:
-        if file.read(12)[8:] != b"DUCK":
-            raise UsageError(f"{place}: it is not a DuckDB database. Name one, or export the table as Parquet.")
-    with _refusing(place, "Close other programs that write to it, and check that it is whole and of this version."):
-        connection = duckdb.connect(str(path), read_only=True, config={"enable_external_access": "false", **_OFFLINE})
-    with closing(connection):
-        remedy = f"Check the table or SELECT. The tables are: {_shown(_duckdb_tables(connection))}."
-        with _refusing(place, remedy):
-            relation = connection.sql(_query(table or _only_table(connection, place)))
-        yield _Opened(relation.columns, partial(_streamed, relation, place=place, remedy=remedy))
-
-
-def _duckdb_tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    rows = connection.execute("SELECT table_schema, table_name FROM information_schema.tables ORDER BY ALL").fetchall()
-    return [name if schema == "main" else f"{schema}.{name}" for schema, name in rows]
-
-
-def _only_table(connection: duckdb.DuckDBPyConnection, place: str) -> str:
-    tables = _duckdb_tables(connection)
-    if len(tables) != 1:
-        raise UsageError(
-            f"{place}: it holds {len(tables)} tables, so table has to name one or give a SELECT. "
-            f"The tables are: {_shown(tables) or 'none'}."
-        )
-    return tables[0]
-
-
-def _query(table: str) -> str:
-    """A SELECT as it is, a name (with or without schema) as the SELECT of all its rows."""
-    if re.match(r"\s*(select|with)\b", table, re.IGNORECASE):
-        return table.rstrip().rstrip(";")
-    quoted = ".".join('"' + part.replace('"', '""') + '"' for part in table.split("."))
-    return f"SELECT * FROM {quoted}"  # noqa: S608  (quoted above)
-
-
-# What libpq may say that holds nothing private; the rest of its messages can quote the address or a cell.
-_POSTGRES_REASONS = (
-    "password authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "connection refused",
-    "no such file or directory",
-    "could not translate host name",
-    "timeout expired",
-    "server does not support ssl",
-    "certificate verify failed",
-    "does not exist",
-    "permission denied",
-    "read-only transaction",
-    "syntax error",
-)
-
-
-@contextmanager
-def _opened_postgres(address: str, table: str | None, place: str) -> Iterator[_Opened]:
-    if not table:
-        raise UsageError(f"{place}: table has to name a table or give a SELECT.")
-    driver = _postgres_driver(place)
-    remedy = "Check address, user and password (with %XX for signs such as @ and /), and that the server runs."
-    with _postgres_refusing(driver, place, "connecting", remedy):
-        connection = driver.connect(address)
-    with closing(connection), closing(connection.cursor()) as cursor:
-        remedy = "Check the table or SELECT, and that this user may read it."
-        with _postgres_refusing(driver, place, "the query", remedy):
-            cursor.execute("SET TRANSACTION READ ONLY")
-            cursor.execute(_query(table))
-            reader = cursor.fetch_record_batch()
-
-        def batches(positions: list[int]) -> Iterator[Any]:
-            with _postgres_refusing(driver, place, "the query", remedy):
-                for batch in reader:
-                    yield batch.select(positions)
-
-        yield _Opened(list(reader.schema.names), batches)
-
-
-def _postgres_driver(place: str) -> Any:
-    try:
-        return importlib.import_module("adbc_driver_postgresql.dbapi")
-    except ImportError:
-        raise UsageError(
-            f"{place}: the PostgreSQL driver is not installed. Run: pip install 'fedbank[postgres]'"
-        ) from None
-
-
-@contextmanager
-def _postgres_refusing(driver: Any, place: str, step: str, remedy: str) -> Iterator[None]:
-    try:
-        yield
-    except (driver.Error, OSError, pa.ArrowException) as error:
-        said = str(error).lower()
-        reason = next((reason for reason in _POSTGRES_REASONS if reason in said), type(error).__name__)
-        raise UsageError(f"{place}: {step} failed ({reason}). {remedy}") from None
-
-
-def _opened_frame(frame: pd.DataFrame) -> _Opened:
-    def batches(positions: list[int]) -> Iterator[Any]:
-        arrays = [_frame_column(frame.iloc[:, position]) for position in positions]
-        yield from pa.Table.from_arrays(arrays, names=[str(position) for position in positions]).to_batches(1 << 16)
-
-    return _Opened([str(name) for name in frame.columns], batches)
-
-
-def _frame_column(column: pd.Series[Any]) -> Any:
-    try:
-        return pa.array(column, from_pandas=True)
-    except (pa.ArrowException, TypeError, OverflowError):
-        # Cells of several types: as text, they meet the same checks as the cells of a CSV file.
-        return pa.array([_cell_text(cell) for cell in column], pa.large_string())
-
-
-def _cell_text(cell: object) -> str | None:
-    if isinstance(cell, float):
-        return _number_text(cell)
-    return None if cell is None or cell is pd.NA or cell is pd.NaT else str(cell)
