@@ -48,7 +48,7 @@ def state(tree: int) -> State:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
     made = Checkpoint(tmp_path / "checkpoint", "table")
-    made.begin(RUN, [np.array([4, 0, 2]), np.array([1])])
+    made.begin(RUN, [np.array([4, 0, 2]), np.array([1])], [5, 1])
     return made
 
 
@@ -63,7 +63,7 @@ class TestFiles:
         assert [rows.tolist() for rows in saved.rows] == [[4, 0, 2], [1]]
 
     def test_alignments_keep_the_order_of_more_than_ten_peers(self, checkpoint: Checkpoint) -> None:
-        checkpoint.begin(RUN, [np.array([number]) for number in range(12)])
+        checkpoint.begin(RUN, [np.array([number]) for number in range(12)], range(12))
         saved = checkpoint.saved()
         assert saved is not None
         assert [rows.tolist() for rows in saved.rows] == [[number] for number in range(12)]
@@ -102,7 +102,7 @@ class TestFiles:
 
     def test_a_new_run_forgets_the_old_one(self, checkpoint: Checkpoint) -> None:
         checkpoint.store(1, state(1))
-        checkpoint.begin(bytes(16), [])
+        checkpoint.begin(bytes(16), [], [])
         saved = checkpoint.saved()
         assert saved is not None
         assert (saved.run, saved.tree) == (bytes(16), 0)
@@ -416,7 +416,7 @@ def test_a_peer_that_goes_on_with_an_unknown_run_is_refused(
 
     def passive(peer: Peer) -> None:
         checkpoint = Checkpoint(tmp_path, table_hash(tables["bank"]))
-        checkpoint.begin(RUN, [np.arange(3)])
+        checkpoint.begin(RUN, [np.arange(3)], [3])
         checkpoint.store(5, state(5))
         setting = Setting(parse(Job, JOB, "Job"), Steps("bank"), checkpoint=checkpoint, resume=True)
         train_passive(peer, tables["bank"], setting, "bank")

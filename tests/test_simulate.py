@@ -105,7 +105,7 @@ def test_people_whom_nobody_else_holds_are_left_out_and_the_others_counted_by_ba
     assert set(simulation.active.people.ids) == everybody
     assert len(everybody) < ROWS  # some people are in no bank
     assert simulation.active.common == dict.fromkeys(banks, ROWS - 30)
-    assert {name: result.aligned for name, result in simulation.passive.items()} == simulation.active.common
+    assert {name: result.common for name, result in simulation.passive.items()} == simulation.active.common
 
 
 def test_the_input_order_of_rows_changes_nothing() -> None:

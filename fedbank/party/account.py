@@ -32,7 +32,8 @@ class Account:
     steps: Steps
     peers: tuple[Peer, ...]
     table: Table
-    aligned: Mapping[str, int]
+    common: Mapping[str, int]
+    used: int
     half: ActiveHalf | PassiveHalf
     evaluations: Mapping[str, Evaluation]
     stability: Mapping[str, float]
@@ -67,7 +68,7 @@ def report_content(account: Account) -> ReportContent:
         ],
         plaintext=scheme.plaintext,
         data=DataFacts(
-            account.table.report.rows, account.table.report.rejected, sum(account.aligned.values()), account.split
+            account.table.report.rows, account.table.report.rejected, max(account.common.values()), account.split
         ),
         evaluations=account.evaluations,
         stability=account.stability,
@@ -116,12 +117,12 @@ def _disclosed(account: Account) -> Iterator[Disclosed]:
     depth, trees = job.boosting.max_depth, job.boosting.trees
     count = 1 + trainings(job, TOGETHER) + (trainings(job, "alone") if job.compare_alone else 0)
     for passive in job.passive if isinstance(half, ActiveHalf) else (own_name,):
-        people = account.aligned[passive if isinstance(half, ActiveHalf) else job.active]
+        people = account.common[passive if isinstance(half, ActiveHalf) else job.active]
         won = sum(node.owner == passive for node in half.nodes) if isinstance(half, ActiveHalf) else len(half.splits)
         common = f"{people:,} people in common"
         for party in (job.active, passive):
             yield Disclosed("align people", party, "size of the other set; which own people are in it", common)
-        yield Disclosed("align people", passive, "which common people this job uses", common)
+        yield Disclosed("align people", passive, "which common people this job uses", f"{account.used:,} of {common}")
         yield Disclosed(
             "train",
             job.active,

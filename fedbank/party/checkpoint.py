@@ -33,10 +33,19 @@ LARGEST = Most(2**40)
 
 @dataclass(frozen=True)
 class Saved:
-    """A run that may go on: its id, the alignment with each peer, and the last tree that is complete."""
+    """A run that may go on.
+
+    Attributes
+    ----------
+    run : its id
+    rows : for each peer, the own rows that the run uses, in the common order
+    common : for each peer, how many people are in common, used or not
+    tree : the last tree that is complete
+    """
 
     run: bytes
     rows: tuple[Rows, ...]
+    common: tuple[int, ...]
     tree: int
 
 
@@ -47,20 +56,21 @@ class Checkpoint:
         self._folder = folder
         self._table = table
 
-    def begin(self, run: bytes, rows: Sequence[Rows]) -> None:
+    def begin(self, run: bytes, rows: Sequence[Rows], common: Sequence[int]) -> None:
         """Forget any earlier run and store this one's alignment."""
         self.clear()
         self._folder.mkdir(parents=True)
         buffer = io.BytesIO()
         np.savez(buffer, *rows)
         self._write("rows.npz", buffer.getvalue())
-        self._write("run.json", json.dumps({"run": run.hex(), "table": self._table}).encode())
+        self._write("run.json", json.dumps({"run": run.hex(), "table": self._table, "common": [*common]}).encode())
 
     def saved(self) -> Saved | None:
         """The run that may go on, if there is one; raises UsageError if the table has changed since."""
         try:
             about = json.loads((self._folder / "run.json").read_bytes())
             run, table = bytes.fromhex(about["run"]), str(about["table"])
+            common = tuple(int(count) for count in about["common"])
             with np.load(io.BytesIO((self._folder / "rows.npz").read_bytes()), allow_pickle=False) as arrays:
                 rows = tuple(arrays[name] for name in arrays.files)
         except FileNotFoundError:
@@ -71,7 +81,7 @@ class Checkpoint:
             ) from None
         if table != self._table:
             raise UsageError("The table has changed since the run began: start anew, without --resume.")
-        return Saved(run, rows, max(self._trees(), default=0))
+        return Saved(run, rows, common, max(self._trees(), default=0))
 
     def store(self, tree: int, state: Message) -> None:
         """Store the state after `tree` trees and drop all but the last two."""

@@ -36,7 +36,7 @@ from fedbank.models.evaluation import (
 )
 from fedbank.models.forest import ActiveHalf, PassiveHalf
 from fedbank.models.trees import sigmoid
-from fedbank.party.checkpoint import Checkpoint
+from fedbank.party.checkpoint import Checkpoint, Saved
 from fedbank.party.job import Job
 from fedbank.party.steps import Steps
 from fedbank.protocols import ecdh_psi, paillier_histogram, plain_histogram
@@ -139,10 +139,11 @@ class ActiveResult:
 
 @dataclass(frozen=True, repr=False)
 class PassiveResult:
-    """What a passive party ends with: its half, and the number of its people that were aligned."""
+    """What a passive party ends with: its half, how many people are in common, and how many of them the job used."""
 
     half: PassiveHalf
-    aligned: int
+    common: int
+    used: int
     resumed_after: int
 
 
@@ -153,11 +154,13 @@ def train_active(peers: Mapping[str, Peer], table: Table, setting: Setting) -> A
         raise UsageError(f"{job.active} is the active party and must name its label column: set table.label.")
     conversations = [peers[name] for name in job.passive]
     with steps("align people"):
-        run, rows, tree = _start_active(conversations, setting)
-        if tree < 0:
-            common = [align_active(peer, table, setting) for peer in conversations]
-            rows = _draw_sample(conversations, common, table, job)
-            _begin(setting, run, rows)
+        run, saved, tree = _start_active(conversations, setting)
+        if saved:
+            rows, common = list(saved.rows), saved.common
+        else:
+            matched = [align_active(peer, table, setting) for peer in conversations]
+            rows, common = _draw_sample(conversations, matched, table, job), tuple(map(len, matched))
+            _begin(setting, run, rows, common)
         people, partners = gather(conversations, rows, table)
         state = _restored(setting, tree, ActiveState, _ACTIVE_DIMENSIONS)
     with steps("split rows"):
@@ -182,7 +185,7 @@ def train_active(peers: Mapping[str, Peer], table: Table, setting: Setting) -> A
         final=last.best_margin,
         evaluations=evaluations,
         stability=stability,
-        common={peer.name: len(held) for peer, held in zip(conversations, rows, strict=True)},
+        common=dict(zip(job.passive, common, strict=True)),
         resumed_after=max(tree, 0),
     )
 
@@ -191,12 +194,14 @@ def train_passive(peer: Peer, table: Table, setting: Setting, party: str) -> Pas
     """A party with columns only, called `party`; `peer` is the active party."""
     job, steps = setting.job, setting.steps
     with steps("align people"):
-        run, rows, tree = _start_passive(peer, setting)
-        if tree < 0:
-            rows = align_passive(peer, table, setting)
-            kept = peer.receive(Sample, kept=-(-len(rows) // 8)).kept
-            rows = rows[np.unpackbits(np.frombuffer(kept, dtype=np.uint8), count=len(rows)).astype(np.bool_)]
-            _begin(setting, run, [rows])
+        run, saved, tree = _start_passive(peer, setting)
+        if saved:
+            rows, common = saved.rows[0], saved.common[0]
+        else:
+            matched = align_passive(peer, table, setting)
+            kept = np.frombuffer(peer.receive(Sample, kept=-(-len(matched) // 8)).kept, dtype=np.uint8)
+            rows, common = matched[np.unpackbits(kept, count=len(matched)).astype(np.bool_)], len(matched)
+            _begin(setting, run, [rows], [common])
         state = _restored(setting, tree, PassiveState, _PASSIVE_DIMENSIONS)
     features, blinding = table.features[rows], _blinding(setting, table.names)
     with steps("train together"):
@@ -208,7 +213,7 @@ def train_passive(peer: Peer, table: Table, setting: Setting, party: str) -> Pas
             for _ in range(trainings(job, name)):
                 _last(boosting.passive(peer, engine, features, job.boosting, blinding=blinding))
     half = boosting.passive_half(last, table.names, _model_name(job, run), party, job.active)
-    return PassiveResult(half, len(rows), max(tree, 0))
+    return PassiveResult(half, common, len(rows), max(tree, 0))
 
 
 def align_active(peer: Peer, table: Table, setting: Setting) -> Rows:
@@ -256,8 +261,8 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _start_active(conversations: Sequence[Peer], setting: Setting) -> tuple[bytes, list[Rows], int]:
-    """Agree where to begin: the run's id, the stored alignments, and the tree to go on after (-1: from the start)."""
+def _start_active(conversations: Sequence[Peer], setting: Setting) -> tuple[bytes, Saved | None, int]:
+    """Agree where to begin: the run's id, what all sides have stored of it, and the tree to go on after (-1: none)."""
     saved = setting.checkpoint.saved() if setting.checkpoint and setting.resume else None
     mine = Standing(saved.run if saved else b"", saved.tree if saved else -1)
     for peer in conversations:
@@ -268,10 +273,10 @@ def _start_active(conversations: Sequence[Peer], setting: Setting) -> tuple[byte
     run = saved.run if saved and same else os.urandom(RUN_BYTES)
     for peer in conversations:
         peer.send(Start(run, tree))
-    return run, list(saved.rows) if saved and same else [], tree
+    return run, saved if same else None, tree
 
 
-def _start_passive(peer: Peer, setting: Setting) -> tuple[bytes, Rows, int]:
+def _start_passive(peer: Peer, setting: Setting) -> tuple[bytes, Saved | None, int]:
     saved = setting.checkpoint.saved() if setting.checkpoint and setting.resume else None
     peer.receive(Standing, run=Most(RUN_BYTES))
     mine = Standing(saved.run if saved else b"", saved.tree if saved else -1)
@@ -279,12 +284,12 @@ def _start_passive(peer: Peer, setting: Setting) -> tuple[bytes, Rows, int]:
     start = peer.receive(Start, run=RUN_BYTES)
     if start.tree > mine.tree or (start.tree >= 0 and start.run != mine.run):
         raise PeerError(f"{peer.name} goes on after tree {start.tree} of a run that this side does not have.")
-    return start.run, saved.rows[0] if saved and start.tree >= 0 else np.empty(0, dtype=np.int64), start.tree
+    return start.run, saved if start.tree >= 0 else None, start.tree
 
 
-def _begin(setting: Setting, run: bytes, rows: Sequence[Rows]) -> None:
+def _begin(setting: Setting, run: bytes, rows: Sequence[Rows], common: Sequence[int]) -> None:
     if setting.checkpoint:
-        setting.checkpoint.begin(run, rows)
+        setting.checkpoint.begin(run, rows, common)
 
 
 _ACTIVE_DIMENSIONS = dict.fromkeys(("owner", "column", "threshold", "missing_left", "weight", "gain", "cover"), 2)
