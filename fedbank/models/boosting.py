@@ -31,19 +31,28 @@ with an independent reference), `tests/test_disclosure.py` (simulators).
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fedbank.errors import PeerError, UsageError
 from fedbank.models.binning import Bins
+from fedbank.models.boosting_state import (
+    ActiveState,
+    GrownTree,
+    PassiveState,
+    active_half,
+    another_tree,
+    first_active_state,
+    first_passive_state,
+    passive_half,
+    with_tree,
+)
 from fedbank.models.evaluation import TRAIN, VALIDATION
-from fedbank.models.forest import ABSENT, LEAF, ActiveHalf, Node, OwnSplit, PassiveHalf
+from fedbank.models.forest import LEAF, ActiveHalf, PassiveHalf
 from fedbank.models.trees import (
     BoostingParameters,
     Quantised,
@@ -51,10 +60,9 @@ from fedbank.models.trees import (
     best_split,
     gradients,
     leaf_weight,
-    log_loss,
 )
 from fedbank.protocols.histogram import BinMatrix, Ints, MatrixHolder, Shape, VectorHolder
-from fedbank.talk.codec import F64, I64, U8, Message, Most
+from fedbank.talk.codec import I64, U8, Message, Most
 from fedbank.talk.peer import Peer
 
 __all__ = [
@@ -120,46 +128,6 @@ class Next(Message):
     kept: int
 
 
-@dataclass(frozen=True, repr=False)
-class ActiveState(Message):
-    """All that the active party needs to go on after a tree. Arrays are (trees, nodes) unless said otherwise.
-
-    `owner` is 0 for an own split, j for passive party j, `LEAF` or `ABSENT`; `threshold` is NaN where a peer owns the
-    split. `margin` (rows,) holds the log odds with all trees, `best_margin` with the `kept` first ones.
-    """
-
-    trees: int
-    kept: int
-    base: float
-    loss: float
-    owner: I64
-    column: I64
-    threshold: F64
-    missing_left: U8
-    weight: F64
-    gain: F64
-    cover: F64
-    margin: F64
-    best_margin: F64
-
-
-@dataclass(frozen=True, repr=False)
-class PassiveState(Message):
-    """All that a passive party needs to go on after a tree: its own splits, and its columns' blinded numbers.
-
-    `blinding` (columns,): the own column that stands behind each number that the active party sees.
-    """
-
-    trees: int
-    kept: int
-    tree: I64
-    node: I64
-    column: I64
-    threshold: F64
-    missing_left: U8
-    blinding: I64
-
-
 @dataclass(frozen=True)
 class Partner:
     """One passive party as the active one meets it.
@@ -209,15 +177,15 @@ def active(
     _check_labels(labels[train])
     bins = Bins.of(features[train], parameters.max_bin)
     own = BinMatrix(bins.codes(features), bins.width)
-    state = state or _first_state(labels, train, parameters)
+    state = state or first_active_state(labels, train, parameters)
     holders = [_meet_passive(partner, engine, part, state, parameters) for partner in partners]
     asked = [places[train[places]] for places in (partner.places(len(part)) for partner in partners)]
-    while _more(state, parameters):
+    while another_tree(state, parameters):
         drawn = _drawn(train, parameters, state.trees)
         grower = _Tree(partners, holders, asked, own, gradients(state.margin, labels, parameters), drawn, parameters)
-        state = _with_tree(state, grower.grow(bins), labels, part == VALIDATION, parameters)
+        state = with_tree(state, grower.grow(bins), labels, part == VALIDATION, parameters)
         for partner in partners:
-            partner.peer.send(Next(_more(state, parameters), state.kept))
+            partner.peer.send(Next(another_tree(state, parameters), state.kept))
             partner.peer.progress("grow trees", state.trees, parameters.trees)
         yield state
 
@@ -236,7 +204,7 @@ def passive(
     `blinding` orders the columns as the active party sees them; drawn at random if not given.
     """
     rows, columns = features.shape
-    state = state or _first_passive_state(_secret_blinding(columns) if blinding is None else blinding)
+    state = state or first_passive_state(_secret_blinding(columns) if blinding is None else blinding)
     terms = peer.receive(Terms, part=(rows,))
     peer.send(Columns(columns, state.trees))
     _check_same_tree(peer, state.trees, terms.trees)
@@ -271,65 +239,6 @@ def passive_score(peer: Peer, half: PassiveHalf, features: Floats) -> None:
     peer.send(Routes(_pack(half.routes(features))))
 
 
-def active_half(state: ActiveState, names: Sequence[str], model: str, party: str, passive: Sequence[str]) -> ActiveHalf:
-    """Make the active half of the model from the last state; `names` are the own columns."""
-    parties = (party, *passive)
-    nodes, splits = [], []
-    for tree in range(state.kept):
-        for node in np.flatnonzero(state.owner[tree] != ABSENT).tolist():
-            owner = int(state.owner[tree, node])
-            own = owner == 0
-            column = int(state.column[tree, node])
-            weight, gain, cover = (float(a[tree, node]) for a in (state.weight, state.gain, state.cover))
-            name = "" if owner == LEAF else parties[owner]
-            missing_left = bool(state.missing_left[tree, node])
-            number = -1 if own or owner == LEAF else column
-            nodes.append(Node(tree, node, name, number, missing_left, weight, gain, cover))
-            if own:
-                threshold = float(state.threshold[tree, node])
-                splits.append(OwnSplit(tree, node, names[column], threshold, missing_left))
-    return ActiveHalf(model, party, tuple(passive), tuple(names), state.base, state.kept, tuple(nodes), tuple(splits))
-
-
-def passive_half(state: PassiveState, names: Sequence[str], model: str, party: str, active: str) -> PassiveHalf:
-    """Make a passive half of the model from the last state."""
-    rows = zip(state.tree, state.node, state.column, state.threshold, state.missing_left, strict=True)
-    splits = (
-        OwnSplit(int(tree), int(node), names[column], float(threshold), bool(missing_left))
-        for tree, node, column, threshold, missing_left in rows
-        if tree < state.kept
-    )
-    return PassiveHalf(model, party, active, tuple(names), tuple(splits))
-
-
-@dataclass
-class _Grown:
-    """One tree: arrays (nodes,) as in `ActiveState`, and `leaf` (rows,), the node in which each row ended."""
-
-    owner: Ints
-    column: Ints
-    threshold: Floats
-    missing_left: Parts
-    weight: Floats
-    gain: Floats
-    cover: Floats
-    leaf: Ints
-
-    @classmethod
-    def empty(cls, nodes: int, rows: int) -> _Grown:
-        whole, real = np.zeros(nodes, dtype=np.int64), np.zeros(nodes)
-        return cls(
-            np.full(nodes, ABSENT, dtype=np.int64),
-            whole - 1,
-            real + np.nan,
-            np.zeros(nodes, dtype=np.uint8),
-            real.copy(),
-            real.copy(),
-            real.copy(),
-            np.zeros(rows, dtype=np.int64),
-        )
-
-
 class _Tree:
     """The active party's side of one tree, level by level, facing `_passive_tree`."""
 
@@ -350,9 +259,9 @@ class _Tree:
         self._derivatives = derivatives
         self._drawn = drawn
         self._parameters = parameters
-        self._tree = _Grown.empty(parameters.nodes, len(drawn))
+        self._tree = GrownTree.empty(parameters.nodes, len(drawn))
 
-    def grow(self, bins: Bins) -> _Grown:
+    def grow(self, bins: Bins) -> GrownTree:
         tree = self._tree
         g, h = self._derivatives.within(self._drawn).sum(axis=1)
         alive = {0: (int(g), int(h))}
@@ -484,7 +393,7 @@ def _meet_passive(
     partner: Partner, engine: VectorEngine, part: Parts, state: ActiveState, parameters: BoostingParameters
 ) -> VectorHolder:
     peer, held = partner.peer, part[partner.places(len(part))]
-    peer.send(Terms(held, state.trees, _more(state, parameters)))
+    peer.send(Terms(held, state.trees, another_tree(state, parameters)))
     theirs = peer.receive(Columns)
     if not 0 <= theirs.count <= MOST_COLUMNS:
         raise PeerError(f"Frame Columns from {peer.name}: expected at most {MOST_COLUMNS}, found {theirs.count}.")
@@ -528,33 +437,6 @@ def _check_labels(labels: Floats) -> None:
         )
 
 
-def _first_state(labels: Floats, train: Bits, parameters: BoostingParameters) -> ActiveState:
-    positives = int(labels[train].sum())
-    base = math.log(parameters.scale_pos_weight * positives / (int(train.sum()) - positives))
-    none = np.empty((0, parameters.nodes))
-    margin = np.full(len(labels), base)
-    return ActiveState(
-        trees=0,
-        kept=0,
-        base=base,
-        loss=float("inf"),
-        owner=none.astype(np.int64),
-        column=none.astype(np.int64),
-        threshold=none,
-        missing_left=none.astype(np.uint8),
-        weight=none,
-        gain=none,
-        cover=none,
-        margin=margin,
-        best_margin=margin,
-    )
-
-
-def _first_passive_state(blinding: Ints) -> PassiveState:
-    none, real = np.empty(0, dtype=np.int64), np.empty(0)
-    return PassiveState(0, 0, none, none, none, real, none.astype(np.uint8), blinding.astype(np.int64))
-
-
 def _secret_blinding(columns: int) -> Ints:
     keys = np.frombuffer(os.urandom(8 * columns), dtype=np.uint64)
     return np.argsort(keys).astype(np.int64)
@@ -566,32 +448,6 @@ def _drawn(train: Bits, parameters: BoostingParameters, tree: int) -> Bits:
         return train
     random = np.random.default_rng([parameters.seed, tree])
     return train & (random.random(len(train)) < parameters.subsample)
-
-
-def _more(state: ActiveState, parameters: BoostingParameters) -> bool:
-    patience = parameters.early_stopping_rounds
-    return state.trees < parameters.trees and not (patience and state.trees - state.kept >= patience)
-
-
-def _with_tree(
-    state: ActiveState, tree: _Grown, labels: Floats, validation: Bits, parameters: BoostingParameters
-) -> ActiveState:
-    """Add a grown tree, the margins it gives, and the judgement of the validation rows on it."""
-    margin = state.margin + tree.weight[tree.leaf]
-    stops_early = bool(parameters.early_stopping_rounds) and bool(validation.any())
-    loss = log_loss(margin[validation], labels[validation]) if stops_early else state.loss
-    better = not stops_early or loss < state.loss
-    names = ("owner", "column", "threshold", "missing_left", "weight", "gain", "cover")
-    grown: dict[str, Any] = {name: np.vstack([getattr(state, name), getattr(tree, name)[None]]) for name in names}
-    return replace(
-        state,
-        **grown,
-        trees=state.trees + 1,
-        kept=state.trees + 1 if better else state.kept,
-        loss=min(loss, state.loss),
-        margin=margin,
-        best_margin=margin if better else state.best_margin,
-    )
 
 
 def _packed(rows: int) -> int:
