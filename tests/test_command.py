@@ -75,9 +75,6 @@ class TestHelp:
     def test_explains_every_command_and_option(self, command: str) -> None:
         assert unexplained(done(*command.split(), "--help"), "Options", "Commands") == []
 
-    @pytest.mark.xfail(
-        CLICK >= (8, 5), strict=True, reason="typer below 0.21 loses the help of arguments under click 8.5"
-    )
     @pytest.mark.parametrize("command", ["keys authority", "keys request", "keys sign", "keys show"])
     def test_explains_every_argument(self, command: str) -> None:
         assert unexplained(done(*command.split(), "--help"), "Arguments") == []

@@ -13,6 +13,7 @@ from fedbank.errors import FedbankError, UsageError
 from fedbank.party.certificates import describe
 from fedbank.party.config import PartyConfig
 from fedbank.party.job import Job
+from fedbank.party.ledger import Ledger
 from fedbank.party.line import conversations, credentials
 from fedbank.talk.codec import Message, Most
 from fedbank.talk.diagnosis import why_not_bound
@@ -68,6 +69,9 @@ def examine(
     yield _finding("keys", lambda: _keys(config))
     yield _finding("table", lambda: _table(config, job))
     yield _finding("port", lambda: _port(config))
+    yield _finding(
+        "ledger", lambda: f"{Ledger(config.store / 'ledger.jsonl').check()} conversations, the chain is whole."
+    )
     if line:
         for name in job.partners(config.party) if job else config.peers:
             yield from _line(config, name, wait)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +52,6 @@ __all__ = ["Outcome", "run", "score"]
 
 PARTS = {0: "train", 1: "validation", 2: "test", 3: "out of time"}
 NOTICE_S = 5.0  # how long a side that cannot start tries to tell its peers
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -152,8 +150,10 @@ def score(
                 rows = align_passive(peers[job.active], people, setting)
             with office.steps("score"):
                 boosting.passive_score(peers[job.active], mine, people.features[rows])
+            office.screen.say(f"Answered for {len(rows):,} people; the scores are with {job.active}.")
             return Outcome({}, {})
         scored, margins = _score_active(peers, people, mine, setting)
+    folder.mkdir(parents=True, exist_ok=True)
     files = {"scores": folder / "new-scores.csv"}
     columns = zip(scored.ids, sigmoid(margins).tolist(), strict=True)
     _write_csv(files["scores"], ("id", "score"), ((i, f"{p:.9f}") for i, p in columns))
@@ -192,11 +192,12 @@ class _Office:
             screen.warn_plaintext()
 
     @contextlib.contextmanager
-    def meeting(self, prepare: Callable[[], T]) -> Iterator[tuple[T, dict[str, Peer]]]:
+    def meeting(self, prepare: Callable[[], Table]) -> Iterator[tuple[Table, dict[str, Peer]]]:
         """Prepare this side, meet the peers, and record the conversations in the ledger however they end."""
         with self.screen:
             try:
                 with self.steps("check own side"):
+                    self._ledger.check()
                     ready = prepare()
             except FedbankError:
                 # a peer that is there already learns at once that this side cannot start
@@ -212,7 +213,7 @@ class _Office:
                     yield ready, peers
                 finally:
                     for peer in peers.values():
-                        self._ledger.record(self._subject, self.steps.current, peer, {})
+                        self._ledger.record(self._subject, self.steps.current, peer, {"own people": len(ready)})
 
     def close(self, files: dict[str, Path]) -> None:
         """Say where the files are."""

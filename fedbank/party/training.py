@@ -6,13 +6,13 @@ party's own process, `simulate.py` for both in one process.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -241,7 +241,7 @@ def gather(conversations: Sequence[Peer], rows: Sequence[Rows], table: Table) ->
     return people, [Partner(peer, place[common]) for peer, common in zip(conversations, rows, strict=True)]
 
 
-@contextmanager
+@contextlib.contextmanager
 def worker_processes(job: Job, count: int) -> Iterator[Spread]:
     """Yield an ordered map over `count` worker processes (0: one per core) if the job's engine has work for them."""
     if job.engine.name == "plaintext":
@@ -435,18 +435,15 @@ def _evaluate(
 ) -> tuple[dict[str, Evaluation], dict[str, float]]:
     """Judge each view on the people held out, and `TOGETHER` on the later ones too, with the scores' stability.
 
-    Empty where nobody is held out, or all of them have the same label.
+    Empty where nobody is held out, or all of them have the same label: those cannot be judged.
     """
-    labels = labels_of(people)
-    held_out = part == TEST if folds is None else part == TRAIN
-    evaluations = {}
-    for name, margin in margins.items():
-        if len(np.unique(labels[held_out])) == 2:
-            evaluations[name] = _judge(margin, labels, held_out, people)
-    late = part == OUT_OF_TIME
+    held_out, late = part == TEST if folds is None else part == TRAIN, part == OUT_OF_TIME
     together = sigmoid(margins[TOGETHER])
-    if len(np.unique(labels[late])) == 2:
-        evaluations = {LATER: _judge(margins[TOGETHER], labels, late, people), **evaluations}
+    evaluations: dict[str, Evaluation] = {}
+    with contextlib.suppress(UsageError):  # too few people to judge by; the model is not lost for that
+        evaluations[LATER] = _judge(margins[TOGETHER], late, people)
+    with contextlib.suppress(UsageError):
+        evaluations |= {name: _judge(margin, held_out, people) for name, margin in margins.items()}
     parts = {"validation": part == VALIDATION, "test": part == TEST, LATER: late}
     train = together[part == TRAIN]
     return evaluations, {
@@ -454,6 +451,6 @@ def _evaluate(
     }
 
 
-def _judge(margin: Floats, labels: Floats, rows: npt.NDArray[np.bool_], people: Table) -> Evaluation:
+def _judge(margin: Floats, rows: npt.NDArray[np.bool_], people: Table) -> Evaluation:
     groups = None if people.groups is None else people.groups[rows]
-    return evaluate(labels[rows], sigmoid(margin[rows]), groups=groups)
+    return evaluate(labels_of(people)[rows], sigmoid(margin[rows]), groups=groups)

@@ -261,7 +261,8 @@ class GrpcListener:
             options=[*_options(settings), ("grpc.so_reuseport", 0)],
         )
         self.port = _bind(self._server, address, credentials)
-        self._server.start()
+        with _starting:  # a caller that starts now must not take this server's threads for its own
+            self._server.start()
 
     def __repr__(self) -> str:
         return f"GrpcListener({self._party!r}, port {self.port})"

@@ -32,7 +32,7 @@ REMEDY = {
     "version": "install the same release of fedbank on both sides",
     "role": "let the two job files agree on who is active and who is passive",
     "party": "let the configuration name the party that its certificate names",
-    "job": "use the very same job file on both sides",
+    "job": "use the very same job file, and for scoring the halves of one run, on both sides",
 }
 
 
