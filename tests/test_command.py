@@ -192,7 +192,7 @@ class TestDoctor:
         ending = case.command("bank", "doctor", "--local")
         assert ending.code == 0
         assert [line.split(":")[0] for line in ending.output.splitlines()] == [
-            f"good  {check}" for check in ("party file", "job", "keys", "table", "port")
+            f"good  {check}" for check in ("party file", "job", "keys", "table", "port", "ledger")
         ]
 
     def test_a_wrong_side_says_what_is_good_too_and_fails(self, case: Any) -> None:
@@ -200,7 +200,7 @@ class TestDoctor:
         ending = case.command("bank", "doctor", "--local")
         assert ending.code == 2
         marks = [line.split(" ")[0] for line in ending.output.splitlines()]
-        assert marks == ["good", "good", "good", "wrong", "good"]
+        assert marks == ["good", "good", "good", "wrong", "good", "good"]
 
     def test_an_absent_peer_fails(self, case: Any) -> None:
         ending = case.command("regulator", "doctor", "--wait", "0.1")

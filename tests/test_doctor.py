@@ -32,14 +32,14 @@ def together(case: Any) -> dict[str, list[Finding]]:
     """What both sides find of the line when their doctors run at the same time, the side that dials first."""
     with ThreadPoolExecutor(2) as threads:
         answers = {party: threads.submit(list[Finding], examine(*files(case, party))) for party in BOTH}
-        return {party: answer.result()[5:] for party, answer in answers.items()}
+        return {party: answer.result()[6:] for party, answer in answers.items()}
 
 
 class TestOneSide:
     @pytest.mark.parametrize("party", BOTH)
     def test_a_good_side(self, party: str, case: Any) -> None:
         found = local(case, party)
-        assert list(found) == ["party file", "job", "keys", "table", "port"]
+        assert list(found) == ["party file", "job", "keys", "table", "port", "ledger"]
         assert all(finding.good for finding in found.values())
         assert found["party file"].sentence == f"party.toml is {party}'s."
 
@@ -61,7 +61,7 @@ class TestOneSide:
 
     def test_without_a_job(self, case: Any) -> None:
         found = list(examine(case.folder / "bank" / "party.toml", line=False))
-        assert [finding.check for finding in found] == ["party file", "keys", "table", "port"]
+        assert [finding.check for finding in found] == ["party file", "keys", "table", "port", "ledger"]
 
     def test_a_job_that_does_not_name_this_party(self, case: Any) -> None:
         case.edit("bank", 'passive = ["bank"]', 'passive = ["bank-two"]', file="job.toml")
@@ -99,6 +99,13 @@ class TestOneSide:
             found = local(case, "bank")
         assert not found["port"].good
         assert f"port {port} is in use; end the program that holds it" in found["port"].sentence
+
+    def test_a_ledger_that_was_changed(self, case: Any) -> None:
+        (case.folder / "bank" / "store").mkdir(exist_ok=True)
+        (case.folder / "bank" / "store" / "ledger.jsonl").write_text('{"job": "forged", "before": "", "hash": "00"}\n')
+        found = local(case, "bank")
+        assert not found["ledger"].good
+        assert "line 1 does not follow" in found["ledger"].sentence
 
     def test_a_party_file_that_cannot_be_read_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="There is no party file at"):

@@ -105,7 +105,8 @@ def test_peer_with_another_job_file(case: Any) -> None:
         (other,) = set(BOTH) - {party}
         assert ending.sentence == (
             f"{party}, step 'meet {other}': {other} opens the conversation with job {hashes[other]!r}, this side "
-            f"expects {hashes[party]!r}: use the very same job file, and for scoring the halves of one run, on both sides."
+            f"expects {hashes[party]!r}: use the very same job file, and for scoring the halves of one run, on both "
+            "sides."
         )
 
 

@@ -69,9 +69,7 @@ def examine(
     yield _finding("keys", lambda: _keys(config))
     yield _finding("table", lambda: _table(config, job))
     yield _finding("port", lambda: _port(config))
-    yield _finding(
-        "ledger", lambda: f"{Ledger(config.store / 'ledger.jsonl').check()} conversations, the chain is whole."
-    )
+    yield _finding("ledger", lambda: _ledger(config))
     if line:
         for name in job.partners(config.party) if job else config.peers:
             yield from _line(config, name, wait)
@@ -118,6 +116,10 @@ def _port(config: PartyConfig) -> str:
     if trouble:
         raise UsageError(f"This side cannot listen at {config.listen}: {trouble}")
     return f"{config.listen} is free and can be listened at."
+
+
+def _ledger(config: PartyConfig) -> str:
+    return f"{Ledger(config.store / 'ledger.jsonl').check():,} conversations recorded, the chain is whole."
 
 
 def _line(config: PartyConfig, name: str, wait: float) -> Iterator[Finding]:
