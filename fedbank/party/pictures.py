@@ -11,14 +11,13 @@ Colours are those of Okabe and Ito 2008, told apart by colour-blind readers; lin
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
@@ -36,6 +35,9 @@ from numpy.typing import NDArray
 
 from fedbank.errors import UsageError
 from fedbank.models.evaluation import Evaluation
+
+# A Chinese font without a bold face is drawn in its regular one; matplotlib would say so at every picture.
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 __all__ = [
     "Language",
@@ -658,17 +660,9 @@ def _svg(figure: Figure) -> str:
     return svg.replace("<svg ", f"<svg font-family='{FONT_STACK}' ", 1)
 
 
-@contextlib.contextmanager
-def _drawing(more: Any = None) -> Iterator[None]:
-    """Draw in our style, without a log line for each Chinese font that has no bold face."""
-    fonts = logging.getLogger("matplotlib.font_manager")
-    level = fonts.level
-    fonts.setLevel(logging.ERROR)
-    try:
-        with mpl.rc_context(_style() | (more or {})):
-            yield
-    finally:
-        fonts.setLevel(level)
+def _drawing(more: Any = None) -> Any:
+    """Draw in our style, inside a `with` block."""
+    return mpl.rc_context(_style() | (more or {}))
 
 
 @functools.cache
