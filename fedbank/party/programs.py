@@ -171,6 +171,7 @@ class _Office:
 
     def __init__(self, config: PartyConfig, job: Job, protocol: str, subject: str, screen: Screen):
         role = job.role(config.party)
+        config.store.mkdir(mode=0o700, parents=True, exist_ok=True)  # scores, labels and thresholds are nobody else's
         self.screen = screen
         self.steps = Steps(config.party, screen.begin, screen.watch)
         self._ledger = Ledger(config.store / "ledger.jsonl")
@@ -268,7 +269,6 @@ def _read(
 def _own_secret(path: Path) -> bytes:
     """This party's key for blinding column numbers, made when first needed."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(os.urandom(32))
     return path.read_bytes()
