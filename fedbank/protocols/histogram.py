@@ -72,13 +72,15 @@ class BinMatrix:
 
     def times(self, vectors: Ints) -> Ints:
         """Return the sums, int64 (vectors, features, width), in the clear. Exact while sums stay below 2^53."""
-        features = self.codes.shape[0]
-        sums = np.empty((len(vectors), features, self.width), dtype=np.int64)
-        for k, vector in enumerate(vectors.astype(np.float64)):
-            used = np.flatnonzero(vector)
-            weights = vector[used]
-            for j in range(features):
-                sums[k, j] = np.bincount(self.codes[j, used], weights, self.width)
+        sums = np.empty((len(vectors), len(self.codes), self.width), dtype=np.int64)
+        for at in range(0, len(vectors), 2):  # g and h of one node have the same support: look up its bins once
+            pair = vectors[at : at + 2]
+            used = np.flatnonzero(pair.any(axis=0))
+            weights = pair[:, used].astype(np.float64)
+            for j, codes in enumerate(self.codes):
+                bins = codes[used].astype(np.intp)
+                for k, row in enumerate(weights, start=at):
+                    sums[k, j] = np.bincount(bins, row, self.width)
         return sums
 
 
