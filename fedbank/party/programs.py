@@ -143,7 +143,10 @@ def score(
     if mine.party != config.party or isinstance(mine, ActiveHalf) != (role == "active"):
         raise UsageError(f"The model half is {mine.party}'s, not {config.party}'s: name this party's own half.")
     office = _Office(config, job, "fedbank-score", mine.model, screen or Screen())
-    with office.meeting(lambda: _read(config, job, table, mine.features, labelled)) as (people, peers):
+    with office.meeting(lambda: _read(config, job, source=table, features=mine.features, judged=labelled)) as (
+        people,
+        peers,
+    ):
         setting = Setting(job, office.steps, most_people=config.most_people)
         if isinstance(mine, PassiveHalf):
             with office.steps("align people"):
@@ -206,6 +209,8 @@ class _Office:
                     for peer in peers.values():
                         peer.stop(self.steps.current)
                 raise
+            for line in str(ready.report).splitlines():
+                self.screen.say(f"  {line}")
             with contextlib.ExitStack() as stack:
                 with self.steps(f"meet {', '.join(self._names)}"):
                     peers = stack.enter_context(self._open())
@@ -239,18 +244,20 @@ def _ready_to_run(config: PartyConfig, job: Job, role: str) -> Table:
 def _read(
     config: PartyConfig,
     job: Job,
+    *,
     source: str | None = None,
     features: tuple[str, ...] | None = None,
-    label: bool = True,
+    judged: bool = True,
 ) -> Table:
-    """Read this party's table; only the active party's label, group and time columns are used, and with `label`."""
+    """Read this party's table.
+
+    `features` picks a model's columns; without it all columns count but the ignored ones. The active party's label,
+    group and time columns are read if `judged`, and are features in no case.
+    """
     about = config.table
     beside = {"label": about.label, "group": about.group, "time": about.time}
-    unused = [column for column in beside.values() if column] if features is None else []
-    if label and config.party == job.active:
-        used, unused = beside, []
-    else:
-        used = dict.fromkeys(beside)
+    used = beside if judged and config.party == job.active else dict.fromkeys(beside)
+    unused = [column for name, column in beside.items() if column and not used[name]]
     return read_table(
         source or about.source,
         id_column=about.id,
@@ -259,7 +266,7 @@ def _read(
         group=used["group"],
         time=used["time"],
         features=about.features if features is None else features,
-        ignore=[] if features is not None else [*about.ignore, *unused],
+        ignore=[*about.ignore, *unused] if features is None else [],
         duplicates=about.duplicates,
         table=about.table,
         side=config.party,
