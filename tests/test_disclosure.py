@@ -13,14 +13,18 @@ import threading
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 
+from fedbank import simulate
 from fedbank.models import boosting
 from fedbank.models.boosting import Partner, active, active_score, passive, passive_score
 from fedbank.models.evaluation import TEST, TRAIN
 from fedbank.models.trees import BoostingParameters
-from fedbank.protocols import ecdh_psi, paillier_histogram
+from fedbank.party import training
+from fedbank.party.job import Job
+from fedbank.protocols import ecdh_psi, paillier_histogram, plain_histogram
 from fedbank.protocols.hash_to_curve import hash_to_u
 from fedbank.protocols.histogram import BinMatrix, Shape
 from fedbank.protocols.paillier_histogram import Packing
@@ -431,3 +435,78 @@ class TestBoosting:
         assert scored.other.heard == []
         assert scored.one.shape == shape_of([boosting.Routes(np.zeros((splits, self.rows // 8), dtype=np.uint8))])
         np.testing.assert_allclose(scored.results[0], done.results[0][-1].margin, rtol=1e-12)
+
+
+class TestJob:
+    """A whole job between two parties: the shape of what each hears follows from public sizes and declared outcomes."""
+
+    rows, outsiders, used = 40, 7, 30
+    job = Job(
+        name="shape",
+        active="regulator",
+        passive=("bank",),
+        rows={"test": 0.2, "limit": used},
+        boosting={"trees": 2, "max_depth": 2, "max_bin": 4, "min_child_weight": 0.1},
+        engine={"name": "plaintext"},
+        compare_alone=False,
+    )
+
+    def run(self, seed):
+        draw = np.random.default_rng(seed)
+        ids = [f"{place:03d}" for place in range(self.rows + self.outsiders)]
+        risk = draw.normal(size=len(ids))
+        bank = pd.DataFrame({"id": ids, "x": risk, "y": draw.normal(size=len(ids))})
+        regulator = pd.DataFrame({"id": ids, "a": draw.normal(size=len(ids)), "label": (risk > 0).astype(int)})
+        return simulate(self.job, {"bank": bank, "regulator": regulator.head(self.rows)})
+
+    @staticmethod
+    def zeros(*shape, kind=np.int64):
+        return np.zeros(shape, dtype=kind)
+
+    def points(self, count):
+        return self.zeros(count, 32, kind=np.uint8)
+
+    def heard_by_active(self, wins):
+        """From the sizes of both sets, the number of columns, and how many splits the bank won on each level."""
+        held = self.rows + self.outsiders
+        yield training.Standing(b"", -1)
+        yield ecdh_psi.SetSize(held)
+        yield ecdh_psi.Masked(self.points(held))
+        yield ecdh_psi.Doubled(self.points(self.rows))
+        yield boosting.Columns(2, 0)
+        for won in wins:
+            yield plain_histogram.PlainSums(self.zeros(2, 2, 5))
+            yield boosting.Routes(self.zeros(won, -(-self.used // 8), kind=np.uint8))
+
+    def heard_by_passive(self, wins, samples):
+        """The same, and how many of the people used train."""
+        yield training.Standing(b"", -1)
+        yield training.Start(bytes(16), -1)
+        yield ecdh_psi.SetSize(self.rows)
+        yield ecdh_psi.Masked(self.points(self.rows))
+        yield ecdh_psi.Doubled(self.points(self.rows + self.outsiders))
+        yield training.Sample(bytes(-(-self.rows // 8)))
+        yield boosting.Terms(self.zeros(self.used, kind=np.uint8), 0, 1)
+        for place, won in enumerate(wins):
+            yield plain_histogram.PlainVectors(self.zeros(2, samples))
+            four = (self.zeros(won), self.zeros(won), self.zeros(won), self.zeros(won, kind=np.uint8))
+            yield boosting.Winners(*four)
+            if place % self.job.boosting.max_depth == self.job.boosting.max_depth - 1:
+                yield boosting.Next(1, 1)
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_each_side_hears_what_public_sizes_and_outcomes_say(self, seed):
+        done = self.run(seed)
+        frames = done.peers["bank"].transcript
+        splits = done.passive["bank"].half.splits
+        levels = [(tree, level) for tree in range(2) for level in range(2)]
+        wins = [
+            sum(split.tree == tree and (split.node + 1).bit_length() - 1 == level for split in splits)
+            for tree, level in levels
+        ]
+        assert sum(wins) > 0
+        samples = int((done.active.part == TRAIN).sum())
+        heard = [(frame.kind, frame.size) for frame in frames if frame.direction == "received"]
+        told = [(frame.kind, frame.size) for frame in frames if frame.direction == "sent"]
+        assert heard == shape_of(self.heard_by_active(wins))
+        assert told == shape_of(self.heard_by_passive(wins, samples))

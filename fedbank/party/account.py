@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from fedbank.data.tables import Table
 from fedbank.models.evaluation import Evaluation
@@ -15,7 +14,7 @@ from fedbank.party.job import Job
 from fedbank.party.report import DataFacts, Disclosed, ModelSummary, ReportContent, Traffic
 from fedbank.party.steps import Steps
 from fedbank.party.training import TOGETHER, trainings
-from fedbank.talk.peer import Peer
+from fedbank.talk.peer import Direction, Peer
 
 __all__ = ["Account", "report_content", "traffic_rows"]
 
@@ -83,17 +82,13 @@ def report_content(account: Account) -> ReportContent:
 
 def traffic_rows(peers: Iterable[Peer]) -> list[Traffic]:
     """Frames and bytes by message kind over all conversations, the largest first."""
-    total: dict[tuple[str, str], tuple[int, int]] = {}
+    total: dict[tuple[Direction, str], tuple[int, int]] = {}
     for peer in peers:
         for key, (frames, size) in peer.traffic().items():
             before = total.get(key, (0, 0))
             total[key] = (before[0] + frames, before[1] + size)
-    rows = [Traffic(kind, _direction(way), frames, size) for (way, kind), (frames, size) in total.items()]
+    rows = [Traffic(kind, way, frames, size) for (way, kind), (frames, size) in total.items()]
     return sorted(rows, key=lambda row: -row.bytes)
-
-
-def _direction(way: str) -> Literal["sent", "received"]:
-    return "sent" if way == "sent" else "received"
 
 
 def _model(account: Account) -> ModelSummary:

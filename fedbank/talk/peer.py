@@ -12,21 +12,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from fedbank.errors import PeerError, PeerGone
 from fedbank.talk.codec import KIND_BYTES, Bound, M, Message, Most, decode, encode, kind_of, largest
 from fedbank.talk.links import Link
 
-__all__ = ["Frame", "Peer", "Stopped"]
+__all__ = ["Direction", "Frame", "Peer", "Stopped"]
 
 TIMEOUT = 3600.0
+Direction = Literal["sent", "received"]
 
 
 @dataclass(frozen=True)
 class Frame:
     """One line of a transcript: `direction` is "sent" or "received", `size` is in bytes."""
 
-    direction: str
+    direction: Direction
     kind: str
     size: int
 
@@ -120,10 +122,10 @@ class Peer:
         """End the conversation."""
         self._link.close()
 
-    def traffic(self) -> dict[tuple[str, str], tuple[int, int]]:
+    def traffic(self) -> dict[tuple[Direction, str], tuple[int, int]]:
         """Return {(direction, kind): (frames, bytes)} of the conversation so far."""
         frames = Counter((f.direction, f.kind) for f in self.transcript)
-        sizes: Counter[tuple[str, str]] = Counter()
+        sizes: Counter[tuple[Direction, str]] = Counter()
         for frame in self.transcript:
             sizes[frame.direction, frame.kind] += frame.size
         return {key: (frames[key], sizes[key]) for key in frames}
