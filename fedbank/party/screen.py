@@ -11,7 +11,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fedbank.models.evaluation import Evaluation
@@ -42,7 +42,9 @@ class Screen:
         if self._console is not None and self._console.is_terminal:
             columns = ("[bold]{task.description}", "{task.fields[rate]}", "{task.fields[bytes]}")
             texts = [TextColumn(column) for column in columns]
-            self._live = Progress(texts[0], BarColumn(), *texts[1:], TimeRemainingColumn(), console=self._console)
+            self._live = Progress(
+                SpinnerColumn(), texts[0], BarColumn(), *texts[1:], TimeRemainingColumn(), console=self._console
+            )
             self._live.start()
         return self
 
@@ -91,7 +93,9 @@ class Screen:
                 self._new_bar(f"{self._step}: {work}")
         self._done = done
         rate = (done - self._first) / (now - self._since) if now - self._since > SETTLE_S else 0.0
-        if self._live is not None and self._task is not None:
+        if self._live is not None and done >= total:
+            self._new_bar(f"{self._step}: {work} done, waiting for the peer")
+        elif self._live is not None and self._task is not None:
             self._live.update(self._task, completed=done, total=total, rate=_rate(rate), bytes=self._moved())
         elif now - self._said >= PAUSE_S and rate:
             self._said = now
