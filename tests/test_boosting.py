@@ -13,6 +13,7 @@ from fedbank.errors import PeerError, UsageError
 from fedbank.models import boosting, trees
 from fedbank.models.binning import Bins, quantile_edges
 from fedbank.models.boosting import Partner, active, active_half, passive, passive_half
+from fedbank.models.boosting_state import ACTIVE_DIMENSIONS, PASSIVE_DIMENSIONS
 from fedbank.models.evaluation import TEST, TRAIN, VALIDATION
 from fedbank.models.forest import load_half
 from fedbank.models.trees import BoostingParameters
@@ -242,20 +243,8 @@ class TestResume:
         assert encode(rest_passive[-1]) == encode(whole_passive[-1])
 
     def read(self, kind, data):
-        flat = (
-            {"margin", "best_margin"}
-            if kind is boosting.ActiveState
-            else {
-                "tree",
-                "node",
-                "column",
-                "threshold",
-                "missing_left",
-                "blinding",
-            }
-        )
-        names = [name for name in kind.__dataclass_fields__ if name not in ("trees", "kept", "base", "loss")]
-        return decode(kind, data, {name: (LARGEST,) * (1 if name in flat else 2) for name in names})
+        dimensions = ACTIVE_DIMENSIONS if kind is boosting.ActiveState else PASSIVE_DIMENSIONS
+        return decode(kind, data, {name: (LARGEST,) * count for name, count in dimensions.items()})
 
     def test_sides_at_different_trees_refuse(self):
         case = world(rows=80)

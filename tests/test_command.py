@@ -229,10 +229,10 @@ def test_a_launch_script_passes_its_files_and_options(
     work: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(work, tmp_path / "party.toml", tmp_path / "job.toml", [])
+        main(tmp_path, [] if work == "run" else [work])
     assert ended.value.code == 2
     assert f"There is no party file at {tmp_path / 'party.toml'}: check the path." in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
-        main(work, tmp_path / "party.toml", tmp_path / "job.toml", ["--help"])
+        main(tmp_path, ["--help"] if work == "run" else [work, "--help"])
     assert ended.value.code == 0
     assert f" {work} [OPTIONS]" in capsys.readouterr().out

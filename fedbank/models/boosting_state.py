@@ -20,6 +20,8 @@ from fedbank.protocols.histogram import Ints
 from fedbank.talk.codec import F64, I64, U8, Message
 
 __all__ = [
+    "ACTIVE_DIMENSIONS",
+    "PASSIVE_DIMENSIONS",
     "ActiveState",
     "GrownTree",
     "PassiveState",
@@ -73,6 +75,12 @@ class PassiveState(Message):
     threshold: F64
     missing_left: U8
     blinding: I64
+
+
+# How many dimensions each array of a state has, for whoever reads one back.
+ACTIVE_DIMENSIONS = dict.fromkeys(("owner", "column", "threshold", "missing_left", "weight", "gain", "cover"), 2)
+ACTIVE_DIMENSIONS |= dict.fromkeys(("margin", "best_margin"), 1)
+PASSIVE_DIMENSIONS = dict.fromkeys(("tree", "node", "column", "threshold", "missing_left", "blinding"), 1)
 
 
 @dataclass

@@ -45,9 +45,14 @@ def _answering() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def main(work: str, party_file: Path, job_file: Path, options: Sequence[str] = ()) -> None:
-    """What a launch script calls: `work` is "run", "score" or "doctor"."""
-    app([work, "--party", str(party_file), "--job", str(job_file), *options])
+def main(home: Path, words: Sequence[str]) -> None:
+    """What a launch script calls: `home` holds party.toml and job.toml, `words` stood behind the name of the script.
+
+    The first word may be another command than `run`; the others are its options.
+    """
+    named = bool(words) and not words[0].startswith("-")
+    work, options = (words[0], words[1:]) if named else ("run", words)
+    app([work, "--party", str(home / "party.toml"), "--job", str(home / "job.toml"), *options])
 
 
 @app.command()

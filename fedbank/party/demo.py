@@ -27,7 +27,7 @@ from fedbank.errors import FedbankError, UsageError
 from fedbank.models.forest import ActiveHalf, PassiveHalf, load_half
 from fedbank.party import loopback
 from fedbank.party.job import Job
-from fedbank.party.screen import PLAINTEXT_WARNING
+from fedbank.party.screen import PLAINTEXT_WARNING, auc_table
 
 __all__ = ["CASES", "Case", "joined_trees", "run"]
 
@@ -253,12 +253,4 @@ def _trees(folder: Path, job: str) -> list[tuple[Any, ...]]:
 
 def _result_table(folder: Path) -> Table:
     found = json.loads((_folder(folder, "regulator", "full") / "report.json").read_text(encoding="utf-8"))
-    table = Table(title="People held out: how well is the risk told apart?", title_justify="left")
-    table.add_column("columns of")
-    for heading in ("AUC", "95 % interval", "KS"):
-        table.add_column(heading, justify="right")
-    for name in ("bank", "regulator", "together"):
-        row = found["evaluations"][name]
-        interval = f"{row['auc_low']:.3f} to {row['auc_high']:.3f}"
-        table.add_row(name, f"{row['auc']:.3f}", interval, f"{row['ks']:.3f}", style="bold" * (name == "together"))
-    return table
+    return auc_table(found["evaluations"], "People held out: how well is the risk told apart?")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fedbank.data.tables import read_table
 from fedbank.errors import FedbankError, UsageError
 from fedbank.party.certificates import describe
 from fedbank.party.config import PartyConfig
 from fedbank.party.job import Job
 from fedbank.party.ledger import Ledger
 from fedbank.party.line import conversations, credentials
+from fedbank.party.own_table import read_own_table
 from fedbank.talk.codec import Message, Most
 from fedbank.talk.diagnosis import why_not_bound
 from fedbank.talk.peer import Peer
@@ -91,21 +91,8 @@ def _keys(config: PartyConfig) -> str:
 
 
 def _table(config: PartyConfig, job: Job | None) -> str:
-    about = config.table
     kind = job.id_kind if job else "plain"
-    table = read_table(
-        about.source,
-        id_column=about.id,
-        id_kind=kind,
-        label=about.label,
-        group=about.group,
-        time=about.time,
-        features=about.features,
-        ignore=about.ignore,
-        duplicates=about.duplicates,
-        table=about.table,
-        side=config.party,
-    )
+    table = read_own_table(config, kind)
     return f"{len(table):,} people with {len(table.names)} columns; ids read as {kind!r}."
 
 

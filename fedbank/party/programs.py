@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fedbank.data.tables import Table, read_table
+from fedbank.data.tables import Table
 from fedbank.errors import FedbankError, UsageError
 from fedbank.models import boosting
 from fedbank.models.evaluation import Evaluation, evaluate
@@ -31,6 +31,7 @@ from fedbank.party.config import PartyConfig
 from fedbank.party.job import Job
 from fedbank.party.ledger import Ledger
 from fedbank.party.line import conversations, credentials
+from fedbank.party.own_table import read_own_table
 from fedbank.party.report import write_report
 from fedbank.party.screen import Screen, auc_table
 from fedbank.party.steps import Steps
@@ -113,7 +114,7 @@ def run(party_file: Path, job_file: Path, *, resume: bool = False, screen: Scree
     checkpoint.clear()
     office.close(files)
     if active:
-        office.screen.show(auc_table(active.evaluations, f"Test people of job {job.name}"))
+        office.show(active.evaluations, f"Test people of job {job.name}")
     return Outcome(files, active.evaluations if active else {})
 
 
@@ -143,10 +144,12 @@ def score(
     if mine.party != config.party or isinstance(mine, ActiveHalf) != (role == "active"):
         raise UsageError(f"The model half is {mine.party}'s, not {config.party}'s: name this party's own half.")
     office = _Office(config, job, "fedbank-score", mine.model, screen or Screen())
-    with office.meeting(lambda: _read(config, job, source=table, features=mine.features, judged=labelled)) as (
-        people,
-        peers,
-    ):
+
+    def people_to_score() -> Table:
+        judged = labelled and role == "active"
+        return read_own_table(config, job.id_kind, source=table, features=mine.features, beside=judged)
+
+    with office.meeting(people_to_score) as (people, peers):
         setting = Setting(job, office.steps, most_people=config.most_people)
         if isinstance(mine, PassiveHalf):
             with office.steps("align people"):
@@ -164,7 +167,7 @@ def score(
     if labelled:
         with office.steps("evaluate"):
             evaluations = {"new people": evaluate(labels_of(scored), sigmoid(margins), groups=scored.groups)}
-        office.screen.show(auc_table(evaluations, f"{len(scored)} new people, model {mine.model}"))
+        office.show(evaluations, f"{len(scored)} new people, model {mine.model}")
     office.close(files)
     return Outcome(files, evaluations)
 
@@ -221,6 +224,10 @@ class _Office:
                     for peer in peers.values():
                         self._ledger.record(self._subject, self.steps.current, peer, {"own people": len(ready)})
 
+    def show(self, evaluations: dict[str, Evaluation], title: str) -> None:
+        """Show what the scores are worth."""
+        self.screen.show(auc_table({name: found.to_dict() for name, found in evaluations.items()}, title))
+
     def close(self, files: dict[str, Path]) -> None:
         """Say where the files are."""
         for name, path in files.items():
@@ -238,39 +245,7 @@ def _ready_to_run(config: PartyConfig, job: Job, role: str) -> Table:
     credentials(config)
     if role == "active" and config.table.label is None:
         raise UsageError(f"{config.party} is the active party of job {job.name}: set table.label in its party file.")
-    return _read(config, job)
-
-
-def _read(
-    config: PartyConfig,
-    job: Job,
-    *,
-    source: str | None = None,
-    features: tuple[str, ...] | None = None,
-    judged: bool = True,
-) -> Table:
-    """Read this party's table.
-
-    `features` picks a model's columns; without it all columns count but the ignored ones. The active party's label,
-    group and time columns are read if `judged`, and are features in no case.
-    """
-    about = config.table
-    beside = {"label": about.label, "group": about.group, "time": about.time}
-    used = beside if judged and config.party == job.active else dict.fromkeys(beside)
-    unused = [column for name, column in beside.items() if column and not used[name]]
-    return read_table(
-        source or about.source,
-        id_column=about.id,
-        id_kind=job.id_kind,
-        label=used["label"],
-        group=used["group"],
-        time=used["time"],
-        features=about.features if features is None else features,
-        ignore=[*about.ignore, *unused] if features is None else [],
-        duplicates=about.duplicates,
-        table=about.table,
-        side=config.party,
-    )
+    return read_own_table(config, job.id_kind, beside=role == "active")
 
 
 def _own_secret(path: Path) -> bytes:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from fedbank.models.evaluation import Evaluation
 from fedbank.party.pictures import readable_bytes, readable_seconds
 from fedbank.talk.peer import Peer
 
@@ -117,13 +117,13 @@ def _rate(rate: float) -> str:
     return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2f}/s" if rate else ""
 
 
-def auc_table(evaluations: Mapping[str, Evaluation], title: str) -> Table:
-    """The closing table: one party, the other, together."""
+def auc_table(evaluations: Mapping[str, Mapping[str, Any]], title: str) -> Table:
+    """The closing table: one party, the other, together; each as `Evaluation.to_dict` or a report's JSON has it."""
     table = Table(title=title, title_justify="left")
     for heading in ("columns of", "AUC", "95 % interval", "KS"):
         table.add_column(heading, justify="left" if heading == "columns of" else "right")
     for name, found in evaluations.items():
-        interval = f"{found.auc_low:.3f} to {found.auc_high:.3f}"
+        interval = f"{found['auc_low']:.3f} to {found['auc_high']:.3f}"
         style = "bold" if name == "together" else ""
-        table.add_row(name, f"{found.auc:.3f}", interval, f"{found.ks:.3f}", style=style)
+        table.add_row(name, f"{found['auc']:.3f}", interval, f"{found['ks']:.3f}", style=style)
     return table

@@ -23,6 +23,7 @@ from fedbank.data.tables import Table
 from fedbank.errors import PeerError, UsageError
 from fedbank.models import boosting
 from fedbank.models.boosting import ActiveState, Partner, PassiveState
+from fedbank.models.boosting_state import ACTIVE_DIMENSIONS, PASSIVE_DIMENSIONS
 from fedbank.models.evaluation import (
     OUT_OF_TIME,
     TEST,
@@ -162,7 +163,7 @@ def train_active(peers: Mapping[str, Peer], table: Table, setting: Setting) -> A
             rows, common = _draw_sample(conversations, matched, table, job), tuple(map(len, matched))
             _begin(setting, run, rows, common)
         people, partners = gather(conversations, rows, table)
-        state = _restored(setting, tree, ActiveState, _ACTIVE_DIMENSIONS)
+        state = _restored(setting, tree, ActiveState, ACTIVE_DIMENSIONS)
     with steps("split rows"):
         aligned = table.take(people)
         part, folds = _split(aligned, job)
@@ -202,7 +203,7 @@ def train_passive(peer: Peer, table: Table, setting: Setting, party: str) -> Pas
             kept = np.frombuffer(peer.receive(Sample, kept=-(-len(matched) // 8)).kept, dtype=np.uint8)
             rows, common = matched[np.unpackbits(kept, count=len(matched)).astype(np.bool_)], len(matched)
             _begin(setting, run, [rows], [common])
-        state = _restored(setting, tree, PassiveState, _PASSIVE_DIMENSIONS)
+        state = _restored(setting, tree, PassiveState, PASSIVE_DIMENSIONS)
     features, blinding = table.features[rows], _blinding(setting, table.names)
     with steps("train together"):
         engine = _matrix_engine(setting)
@@ -292,11 +293,6 @@ def _begin(setting: Setting, run: bytes, rows: Sequence[Rows], common: Sequence[
         setting.checkpoint.begin(run, rows, common)
 
 
-_ACTIVE_DIMENSIONS = dict.fromkeys(("owner", "column", "threshold", "missing_left", "weight", "gain", "cover"), 2)
-_ACTIVE_DIMENSIONS |= dict.fromkeys(("margin", "best_margin"), 1)
-_PASSIVE_DIMENSIONS = dict.fromkeys(("tree", "node", "column", "threshold", "missing_left", "blinding"), 1)
-
-
 def _restored(setting: Setting, tree: int, kind: type[S], dimensions: dict[str, int]) -> S | None:
     """The state after `tree` trees; none is stored before the first."""
     return setting.checkpoint.state(tree, kind, dimensions) if setting.checkpoint and tree > 0 else None
@@ -323,12 +319,14 @@ def _some(rows: Rows, peer: Peer, mine: int) -> Rows:
 
 def _draw_sample(conversations: Sequence[Peer], rows: Sequence[Rows], table: Table, job: Job) -> list[Rows]:
     """Draw `rows.limit` of the aligned people by seed, and tell each passive party which of its own stay."""
-    people, _ = gather(conversations, rows, table)
-    if job.rows.limit and job.rows.limit < len(people):
-        people = np.random.default_rng(job.rows.seed).choice(people, job.rows.limit, replace=False)
+    used = np.concatenate(rows)
+    if job.rows.limit:
+        people, _ = gather(conversations, rows, table)
+        count = min(job.rows.limit, len(people))
+        used = np.random.default_rng(job.rows.seed).choice(people, count, replace=False)
     sample = []
     for peer, common in zip(conversations, rows, strict=True):
-        kept = np.isin(common, people)
+        kept = np.isin(common, used)
         peer.send(Sample(np.packbits(kept).tobytes()))
         sample.append(common[kept])
     return sample
