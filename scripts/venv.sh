@@ -21,7 +21,8 @@ prepare() {
   if [ ! -x .venv/bin/python ]; then
     "$(find_python)" -m venv .venv || { echo "The venv module is missing: on Debian, apt-get install python3-venv." >&2; exit 2; }
   fi
-  if [ ! -f "$stamp" ] || [ pyproject.toml -nt "$stamp" ]; then
+  if [ ! -f "$stamp" ] || [ -n "$(find pyproject.toml fedbank/native -newer "$stamp" -type f)" ]; then
+    command -v "${CXX:-g++}" > /dev/null || { echo "A C++ compiler is missing: on Debian, apt-get install g++." >&2; exit 2; }
     echo "Installing fedbank$1 into .venv ..."
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".$1"
     touch "$stamp"

@@ -83,7 +83,7 @@ Floats = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.bool_]
 Parts = npt.NDArray[np.uint8]
 VectorEngine = Callable[[Peer, Shape], VectorHolder]
-MatrixEngine = Callable[[Peer, BinMatrix, int], MatrixHolder]
+MatrixEngine = Callable[[Peer, BinMatrix, Shape], MatrixHolder]
 
 
 @dataclass(frozen=True, repr=False)
@@ -212,7 +212,7 @@ def passive(
     bins = Bins.of(features[train], parameters.max_bin)
     codes = bins.codes(features)
     matrix = BinMatrix(np.ascontiguousarray(codes[state.blinding][:, train]), bins.width)
-    holder = engine(peer, matrix, parameters.bound)
+    holder = engine(peer, matrix, _shape(matrix.codes.shape[1], columns, parameters))
     more = terms.more
     while more:
         state = _passive_tree(peer, holder, codes, bins, parameters, state)
@@ -399,7 +399,13 @@ def _meet_passive(
         raise PeerError(f"Frame Columns from {peer.name}: expected at most {MOST_COLUMNS}, found {theirs.count}.")
     _check_same_tree(peer, state.trees, theirs.trees)
     samples = int(np.count_nonzero(held == TRAIN))
-    return engine(peer, Shape(samples, theirs.count, parameters.max_bin + 1, parameters.bound))
+    return engine(peer, _shape(samples, theirs.count, parameters))
+
+
+def _shape(samples: int, columns: int, parameters: BoostingParameters) -> Shape:
+    """The public sizes of a training's histograms: a level asks for g and h of half its nodes, so 2^depth a tree."""
+    vectors = parameters.trees * 2**parameters.max_depth
+    return Shape(samples, columns, parameters.max_bin + 1, parameters.bound, vectors)
 
 
 def _check_same_tree(peer: Peer, ours: int, theirs: int) -> None:

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fedbank import _native
 from fedbank.errors import UsageError
 
 __all__ = ["BinMatrix", "Ints", "MatrixHolder", "Scheme", "Shape", "VectorHolder"]
@@ -43,12 +44,16 @@ class Scheme:
 
 @dataclass(frozen=True)
 class Shape:
-    """The public sizes of a histogram: samples, features, bins of each feature, and |entry| of a vector <= `bound`."""
+    """The public sizes of a histogram: samples, features, bins of each feature, and |entry| of a vector <= `bound`.
+
+    `vectors` is how many vectors the whole job will ask about, 0 if nobody knows.
+    """
 
     samples: int
     features: int
     width: int
     bound: int
+    vectors: int = 0
 
     @property
     def rows(self) -> int:
@@ -71,17 +76,9 @@ class BinMatrix:
         return f"BinMatrix({self.codes.shape[0]} features, {self.codes.shape[1]} samples, {self.width} bins)"
 
     def times(self, vectors: Ints) -> Ints:
-        """Return the sums, int64 (vectors, features, width), in the clear. Exact while sums stay below 2^53."""
-        sums = np.empty((len(vectors), len(self.codes), self.width), dtype=np.int64)
-        for at in range(0, len(vectors), 2):  # g and h of one node have the same support: look up its bins once
-            pair = vectors[at : at + 2]
-            used = np.flatnonzero(pair.any(axis=0))
-            weights = pair[:, used].astype(np.float64)
-            for j, codes in enumerate(self.codes):
-                bins = codes[used].astype(np.intp)
-                for k, row in enumerate(weights, start=at):
-                    sums[k, j] = np.bincount(bins, row, self.width)
-        return sums
+        """Return the sums, int64 (vectors, features, width), in the clear. Exact while sums stay below 2^63."""
+        words = np.ascontiguousarray(vectors, dtype=np.int64).view(np.uint64)
+        return _native.histogram(np.ascontiguousarray(self.codes), self.width, words, 1).view(np.int64)
 
 
 class VectorHolder(Protocol):

@@ -1,0 +1,290 @@
+// The one place where the core meets Python: arrays and bytes in, arrays out, whole batches, without the interpreter's lock.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+
+#include "hint.hpp"
+#include "kernels.hpp"
+#include "rlwe.hpp"
+#include "sampler.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace fedbank;
+
+namespace {
+
+template <class T, std::size_t dimensions>
+using Given = nb::ndarray<const T, nb::ndim<dimensions>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Made = nb::ndarray<nb::numpy, T>;
+
+template <class T>
+struct Array {
+    T* data;
+    Made<T> handle;
+};
+
+template <class T>
+Array<T> made(std::initializer_list<std::size_t> shape) {
+    std::size_t count = 1;
+    for (std::size_t size : shape) count *= size;
+    T* data = new T[count ? count : 1];
+    nb::capsule owner(data, [](void* at) noexcept { delete[] static_cast<T*>(at); });
+    return {data, Made<T>(data, shape.size(), shape.begin(), owner)};
+}
+
+Key key_of(const nb::bytes& given) {
+    if (given.size() != 32) throw std::invalid_argument("A seed or key has 32 bytes.");
+    Key key;
+    std::memcpy(key.data(), given.c_str(), 32);
+    return key;
+}
+
+void expect(bool holds, const char* sentence) {
+    if (!holds) throw std::invalid_argument(sentence);
+}
+
+Codes codes_of(const Given<std::uint8_t, 2>& codes, std::size_t width) {
+    expect(width >= 1 && width <= 256, "A feature has 1 to 256 bins.");
+    return {codes.data(), codes.shape(0), codes.shape(1), width};
+}
+
+void check_codes(const Codes& matrix) {
+    unsigned largest = 0;
+    for (std::size_t i = 0; i < matrix.features * matrix.samples; ++i)
+        largest = matrix.codes[i] > largest ? matrix.codes[i] : largest;
+    expect(matrix.features * matrix.samples == 0 || largest < matrix.width, "A bin code is not below the width.");
+}
+
+Made<std::uint64_t> histogram(Given<std::uint8_t, 2> codes, std::size_t width, Given<std::uint64_t, 2> words,
+                              unsigned threads) {
+    Codes matrix = codes_of(codes, width);
+    expect(words.shape(1) == matrix.samples, "The words must be as many as the samples.");
+    auto sums = made<std::uint64_t>({words.shape(0), matrix.features, width});
+    {
+        nb::gil_scoped_release free;
+        check_codes(matrix);
+        sum_words(matrix, words.data(), words.shape(0), threads, sums.data);
+    }
+    return sums.handle;
+}
+
+Made<std::uint64_t> histogram_packed(Given<std::uint8_t, 2> codes, std::size_t width, Given<std::uint8_t, 3> packed,
+                                     unsigned threads) {
+    Codes matrix = codes_of(codes, width);
+    expect(packed.shape(1) == matrix.samples && packed.shape(2) >= 1 && packed.shape(2) <= 8,
+           "The packed words must be as many as the samples, with one to eight bytes each.");
+    auto sums = made<std::uint64_t>({packed.shape(0), matrix.rows()});
+    {
+        nb::gil_scoped_release free;
+        check_codes(matrix);
+        sum_packed(matrix, packed.data(), packed.shape(2), packed.shape(0), threads, sums.data);
+    }
+    return sums.handle;
+}
+
+Made<std::uint64_t> hint(Given<std::uint8_t, 2> codes, std::size_t width, nb::bytes seed, std::size_t dimension,
+                         unsigned threads) {
+    Codes matrix = codes_of(codes, width);
+    expect(dimension % 128 == 0 && dimension >= 128 && dimension <= 8192, "The dimension is 128 to 8192.");
+    Key key = key_of(seed);
+    auto sums = made<std::uint64_t>({matrix.rows(), dimension});
+    {
+        nb::gil_scoped_release free;
+        check_codes(matrix);
+        make_hint(matrix, key, dimension, threads, sums.data);
+    }
+    return sums.handle;
+}
+
+Width width_of(double sigma) {
+    if (sigma == 3.2) return Width::narrow;
+    expect(sigma == 81920.0, "The width of an error is 3.2 or 81920.");
+    return Width::wide;
+}
+
+}  // namespace
+
+NB_MODULE(_native, module) {
+    module.doc() = "The native core: transforms, samplers, ciphertexts, hints and sums. Seeds and keys are 32 bytes.";
+
+    module.def("paths", &available_kernels, "Names of the instruction sets that this machine runs, the fastest first.");
+    module.def("path", [] { return std::string(kernels().name); }, "The one in use.");
+    module.def("use", &use_kernels, "name"_a, "Choose one; for tests and benchmarks.");
+
+    module.def("histogram", &histogram, "codes"_a, "width"_a, "words"_a, "threads"_a,
+               "Sums of uint64 words (count, samples) by bin modulo 2^64: (count, features, width).");
+    module.def("histogram_packed", &histogram_packed, "codes"_a, "width"_a, "packed"_a, "threads"_a,
+               "The same for the top bytes of words (count, samples, bytes): (count, rows).");
+    module.def("hint", &hint, "codes"_a, "width"_a, "seed"_a, "dimension"_a, "threads"_a,
+               "The hint of a one-hot matrix: its product with the public matrix of `seed`, (rows, dimension).");
+
+    module.def(
+        "key_stream",
+        [](nb::bytes key, std::size_t purpose, std::size_t number, std::size_t words) {
+            auto out = made<std::uint64_t>({words});
+            Stream(key_of(key), static_cast<Purpose>(purpose), number).fill(out.data, words);
+            return out.handle;
+        },
+        "key"_a, "purpose"_a, "number"_a, "words"_a, "ChaCha20's key stream as 64-bit words; for tests.");
+    module.def(
+        "gaussian",
+        [](nb::bytes key, double sigma, std::size_t count) {
+            auto out = made<std::int64_t>({count});
+            Stream stream(key_of(key), Purpose::error, 0);
+            gaussian(stream, width_of(sigma), out.data, count);
+            return out.handle;
+        },
+        "key"_a, "sigma"_a, "count"_a, "Samples of a discrete Gaussian; for tests.");
+    module.def(
+        "ternary",
+        [](nb::bytes key, std::size_t count) {
+            auto out = made<std::int8_t>({count});
+            Stream stream(key_of(key), Purpose::secret, 0);
+            ternary(stream, out.data, count);
+            return out.handle;
+        },
+        "key"_a, "count"_a, "Uniform samples of -1, 0, 1; for tests.");
+    module.def(
+        "negacyclic_product",
+        [](Given<std::uint64_t, 1> x, Given<std::uint64_t, 1> y, std::size_t p) {
+            expect(x.shape(0) == y.shape(0), "The polynomials must be of one size.");
+            auto here = ring(p, x.shape(0));
+            Residues first(x.shape(0)), second(x.shape(0));
+            for (std::size_t i = 0; i < x.shape(0); ++i) {
+                first[i] = here->residue(x.data()[i]);
+                second[i] = here->residue(y.data()[i]);
+            }
+            here->forward(first.data());
+            here->forward(second.data());
+            here->multiply(first.data(), first.data(), second.data());
+            here->inverse(first.data());
+            auto out = made<std::uint64_t>({x.shape(0)});
+            here->canonical(out.data, first.data(), x.shape(0));
+            return out.handle;
+        },
+        "x"_a, "y"_a, "p"_a, "Product modulo X^size + 1 and a prime; for tests.");
+    module.def(
+        "word_product",
+        [](Given<std::uint64_t, 1> x, Given<std::int8_t, 1> y) {
+            expect(x.shape(0) == y.shape(0), "The polynomials must be of one size.");
+            auto here = word_ring(x.shape(0));
+            auto pair = here->transform(x.data());
+            auto out = made<std::uint64_t>({x.shape(0)});
+            here->multiply(out.data, pair[0].data(), pair[1].data(), here->transform(y.data()));
+            return out.handle;
+        },
+        "x"_a, "y"_a, "Product modulo X^size + 1 and 2^64; for tests.");
+
+    nb::class_<InnerSecrets>(module, "InnerSecrets", "Ternary secrets of vectors; each serves one message.")
+        .def("__init__", [](InnerSecrets* self, nb::bytes key, std::size_t count, std::size_t dimension) {
+                 new (self) InnerSecrets(key_of(key), count, dimension);
+             }, "key"_a, "count"_a, "dimension"_a)
+        .def("__len__", &InnerSecrets::count)
+        .def("__repr__", [](const InnerSecrets& self) { return "InnerSecrets(" + std::to_string(self.count()) + ", secret)"; });
+
+    nb::class_<InnerRing>(module, "InnerRing", "The public matrix of a seed, ready for encrypting vectors over samples.")
+        .def("__init__", [](InnerRing* self, nb::bytes seed, std::size_t dimension, std::size_t samples, unsigned threads) {
+                 Key key = key_of(seed);
+                 nb::gil_scoped_release free;
+                 new (self) InnerRing(key, dimension, samples, threads);
+             }, "seed"_a, "dimension"_a, "samples"_a, "threads"_a)
+        .def("encrypt", [](const InnerRing& self, Given<std::int64_t, 2> vectors, InnerSecrets& secrets, std::size_t first,
+                           unsigned shift, double sigma, std::size_t bytes, nb::bytes key, unsigned threads) {
+                 expect(vectors.shape(1) == self.samples(), "A vector must be as long as the samples.");
+                 expect(bytes >= 1 && bytes <= 8, "A word has one to eight bytes.");
+                 expect(first + vectors.shape(0) <= secrets.count(), "There are fewer secrets than vectors.");
+                 Key fresh = key_of(key);
+                 Width width = width_of(sigma);
+                 auto packed = made<std::uint8_t>({vectors.shape(0), self.samples(), bytes});
+                 {
+                     nb::gil_scoped_release free;
+                     self.encrypt(vectors.data(), vectors.shape(0), secrets, first, shift, width, bytes, fresh, threads,
+                                  packed.data);
+                 }
+                 return packed.handle;
+             }, "vectors"_a, "secrets"_a, "first"_a, "shift"_a, "sigma"_a, "bytes"_a, "key"_a, "threads"_a,
+             "Words A s + e + 2^shift v, their top bytes: (count, samples, bytes). Takes the secrets from `first` on.");
+
+    nb::class_<Layout>(module, "Layout", "How secrets and tiles of the hint stand in ciphertexts; see rlwe.hpp.")
+        .def("__init__", [](Layout* self, std::vector<std::uint64_t> primes, std::vector<std::uint64_t> steps,
+                            std::size_t dimension, std::size_t inner_dimension, std::size_t vectors, std::size_t rows,
+                            std::size_t columns, unsigned ring_bits, unsigned response_bits, unsigned flood_bits) {
+                 new (self) Layout{std::move(primes), std::move(steps), dimension, inner_dimension, vectors, rows,
+                                   columns, ring_bits, response_bits, flood_bits};
+                 self->check();
+             }, "primes"_a, "steps"_a, "dimension"_a, "inner_dimension"_a, "vectors"_a, "rows"_a, "columns"_a,
+             "ring_bits"_a, "response_bits"_a, "flood_bits"_a)
+        .def_prop_ro("packed_bytes", &Layout::packed_bytes)
+        .def_prop_ro("blocks", &Layout::blocks);
+
+    nb::class_<OuterKey>(module, "OuterKey", "The vector holder's key; never leaves this object.")
+        .def("__init__", [](OuterKey* self, nb::bytes key, const Layout& layout) {
+                 new (self) OuterKey(key_of(key), layout.primes, layout.dimension);
+             }, "key"_a, "layout"_a)
+        .def("__repr__", [](const OuterKey&) { return std::string("OuterKey(secret)"); })
+        .def("public_key", [](const OuterKey& self, const Layout& layout, nb::bytes seed, nb::bytes key) {
+                 auto packed = made<std::uint8_t>({layout.packed_bytes()});
+                 self.public_key(layout, key_of(seed), key_of(key), packed.data);
+                 return packed.handle;
+             }, "layout"_a, "seed"_a, "key"_a, "The half of the public key that is sent: packed residues.")
+        .def("encrypt", [](const OuterKey& self, const Layout& layout, const InnerSecrets& secrets, nb::bytes seed,
+                           nb::bytes key, unsigned threads) {
+                 Key open = key_of(seed), fresh = key_of(key);
+                 auto packed = made<std::uint8_t>({layout.blocks(), layout.packed_bytes()});
+                 {
+                     nb::gil_scoped_release free;
+                     self.encrypt(layout, secrets, open, fresh, threads, packed.data);
+                 }
+                 return packed.handle;
+             }, "layout"_a, "secrets"_a, "seed"_a, "key"_a, "threads"_a, "Encrypt the secrets: (blocks, packed bytes).")
+        .def("decrypt", [](const OuterKey& self, const Layout& layout, Given<std::uint8_t, 2> useful,
+                           Given<std::uint8_t, 2> other, std::size_t rows, unsigned threads) {
+                 std::size_t groups = layout.groups(rows), bytes = layout.response_bits / 8;
+                 expect(useful.shape(0) == groups && useful.shape(1) == layout.useful() * bytes &&
+                            other.shape(0) == groups && other.shape(1) == layout.dimension * bytes,
+                        "The responses are of another size.");
+                 auto shares = made<std::uint64_t>({layout.vectors, rows});
+                 {
+                     nb::gil_scoped_release free;
+                     self.decrypt(layout, useful.data(), other.data(), rows, threads, shares.data);
+                 }
+                 return shares.handle;
+             }, "layout"_a, "useful"_a, "other"_a, "rows"_a, "threads"_a, "Masked products -H s + mask: (vectors, rows).");
+
+    nb::class_<Responder>(module, "Responder", "What the matrix holder needs of the peer's public key.")
+        .def("__init__", [](Responder* self, const Layout& layout, nb::bytes seed, Given<std::uint8_t, 1> packed) {
+                 expect(packed.shape(0) == layout.packed_bytes(), "The public key is of another size.");
+                 new (self) Responder(layout, key_of(seed), packed.data());
+             }, "layout"_a, "seed"_a, "packed"_a)
+        .def("respond", [](const Responder& self, const Layout& layout, nb::bytes seed, Given<std::uint8_t, 2> packed,
+                           Given<std::uint64_t, 2> hint, nb::bytes key, unsigned threads) {
+                 std::size_t rows = hint.shape(0), groups = layout.groups(rows), bytes = layout.response_bits / 8;
+                 expect(packed.shape(0) == layout.blocks() && packed.shape(1) == layout.packed_bytes() &&
+                            hint.shape(1) == layout.inner_dimension,
+                        "The ciphertexts or the hint are of another size.");
+                 Key open = key_of(seed), fresh = key_of(key);
+                 auto useful = made<std::uint8_t>({groups, layout.useful() * bytes});
+                 auto other = made<std::uint8_t>({groups, layout.dimension * bytes});
+                 auto masks = made<std::uint64_t>({layout.vectors, rows});
+                 {
+                     nb::gil_scoped_release free;
+                     self.respond(layout, open, packed.data(), hint.data(), rows, fresh, threads, useful.data,
+                                  other.data, masks.data);
+                 }
+                 return nb::make_tuple(useful.handle, other.handle, masks.handle);
+             }, "layout"_a, "seed"_a, "packed"_a, "hint"_a, "key"_a, "threads"_a,
+             "Masked, re-randomised and flooded responses (useful, other), and the masks (vectors, rows).");
+    module.def(
+        "public_polynomial",
+        [](nb::bytes seed, std::size_t purpose, std::size_t index, std::size_t p, std::size_t dimension) {
+            auto out = made<std::uint64_t>({dimension});
+            public_polynomial(key_of(seed), static_cast<Purpose>(purpose), index, p, dimension, out.data);
+            return out.handle;
+        },
+        "seed"_a, "purpose"_a, "index"_a, "p"_a, "dimension"_a, "A public polynomial of a seed; for tests.");
+}

@@ -1,0 +1,393 @@
+#include "rlwe.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+#include "parallel.hpp"
+
+namespace fedbank {
+namespace {
+
+unsigned bits_of(std::uint64_t p) { return 64 - static_cast<unsigned>(__builtin_clzll(p)); }
+
+std::size_t run_bytes(std::uint64_t p, std::size_t count) { return (count * bits_of(p) + 7) / 8; }
+
+void pack(const std::uint64_t* values, std::size_t count, unsigned bits, std::uint8_t* out) {
+    unsigned __int128 waiting = 0;
+    unsigned held = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        waiting |= static_cast<unsigned __int128>(values[i]) << held;
+        held += bits;
+        for (; held >= 8; held -= 8, waiting >>= 8) *out++ = static_cast<std::uint8_t>(waiting);
+    }
+    if (held) *out = static_cast<std::uint8_t>(waiting);
+}
+
+// Throws if a value is not below p, or if bits are left over.
+void unpack(const std::uint8_t* in, std::size_t count, std::uint64_t p, double* out) {
+    unsigned bits = bits_of(p), held = 0;
+    unsigned __int128 waiting = 0;
+    std::uint64_t mask = (1ull << bits) - 1, largest = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        for (; held < bits; held += 8) waiting |= static_cast<unsigned __int128>(*in++) << held;
+        std::uint64_t value = static_cast<std::uint64_t>(waiting) & mask;
+        waiting >>= bits;
+        held -= bits;
+        largest = std::max(largest, value);
+        out[i] = static_cast<double>(value);
+    }
+    if (largest >= p || waiting) throw std::out_of_range("A residue is not below its prime.");
+}
+
+void public_residues(const Key& seed, Purpose purpose, std::uint64_t index, std::uint64_t p, std::size_t dimension,
+                     double* out) {
+    std::vector<std::uint64_t> whole(dimension);
+    public_polynomial(seed, purpose, index, p, dimension, whole.data());
+    for (std::size_t i = 0; i < dimension; ++i) out[i] = static_cast<double>(whole[i]);
+}
+
+// Several secrets to be forgotten when they leave their scope.
+template <class T>
+struct Secret : Aligned<T> {
+    using Aligned<T>::vector;
+    ~Secret() { wipe(this->data(), this->size() * sizeof(T)); }
+};
+
+// b = a z + error + message, canonical residues; `a` (coefficients) is overwritten.
+void add_encryption(const Ring& ring, double* a, const Residues& z, const std::int64_t* error, const std::int8_t* message,
+                    double step, std::uint64_t* out) {
+    ring.forward(a);
+    ring.multiply(a, a, z.data());
+    ring.inverse(a);
+    for (std::size_t i = 0; i < ring.size(); ++i)
+        a[i] += static_cast<double>(error[i]) + (message ? message[i] * step : 0.0);
+    ring.canonical(out, a, ring.size());
+}
+
+// x / Q modulo 1 in units of 2^-72, for x by its residues: the fractions y_i / p_i of the Chinese remainder theorem,
+// y_i = x (Q / p_i)^-1 mod p_i. Too small by less than two units a prime.
+class Fraction {
+public:
+    Fraction(const std::vector<std::uint64_t>& primes, std::size_t dimension) {
+        for (std::uint64_t p : primes) {
+            unsigned __int128 others = 1, one = static_cast<unsigned __int128>(1) << (63 + bits_of(p));
+            for (std::uint64_t q : primes)
+                if (q != p) others = others * (q % p) % p;
+            parts_.push_back({ring(p, dimension)->barrett(), inverse_modulo(static_cast<std::uint64_t>(others), p),
+                              static_cast<std::uint64_t>(one / p), static_cast<std::uint64_t>(((one % p) << 32) / p)});
+        }
+    }
+    // `residues(k)`: in [0, p_k)
+    template <class Residue>
+    unsigned __int128 of(Residue residues) const {
+        unsigned __int128 sum = 0;
+        for (std::size_t k = 0; k < parts_.size(); ++k) {
+            const Part& part = parts_[k];
+            std::uint64_t y = part.modulus.reduce(static_cast<unsigned __int128>(residues(k)) * part.inverse);
+            unsigned __int128 fine = (static_cast<unsigned __int128>(y) * part.low) >> 32;
+            sum += (static_cast<unsigned __int128>(y) * part.high + fine) >> (part.modulus.bits - 9);
+        }
+        return sum;
+    }
+
+private:
+    struct Part {
+        Barrett modulus;
+        std::uint64_t inverse, high, low;  // 1 / p in units of 2^-(63 + bits), and 32 bits more
+    };
+    std::vector<Part> parts_;
+};
+
+// round(x 2^bits / Q) modulo 2^bits, bits <= 64, from x / Q in units of 2^-72.
+std::uint64_t switched(unsigned __int128 fraction, unsigned bits) {
+    auto whole = static_cast<std::uint64_t>((fraction + (static_cast<unsigned __int128>(1) << (71 - bits))) >> (72 - bits));
+    return bits == 64 ? whole : whole & ((1ull << bits) - 1);
+}
+
+// The sum of four independent uniform integers of [-2^(bits-1), 2^(bits-1)).
+__int128 flood(Stream& stream, unsigned bits) {
+    unsigned __int128 mask = (static_cast<unsigned __int128>(1) << bits) - 1;
+    __int128 sum = 0;
+    for (int k = 0; k < 4; ++k) {
+        unsigned __int128 high = stream.word();
+        sum += static_cast<__int128>(((high << 64) | stream.word()) & mask);
+    }
+    return sum - (static_cast<__int128>(1) << (bits + 1));
+}
+
+std::uint64_t modulo(__int128 x, const Barrett& modulus) {
+    bool negative = x < 0;
+    unsigned __int128 distance = negative ? -static_cast<unsigned __int128>(x) : static_cast<unsigned __int128>(x);
+    std::uint64_t high = static_cast<std::uint64_t>(distance >> 64) % modulus.p;
+    std::uint64_t shifted = modulus.reduce(static_cast<unsigned __int128>(high) << 32);
+    shifted = modulus.reduce(static_cast<unsigned __int128>(shifted) << 32);
+    std::uint64_t rest = (shifted + static_cast<std::uint64_t>(distance) % modulus.p) % modulus.p;
+    return negative && rest ? modulus.p - rest : rest;
+}
+
+}  // namespace
+
+void Layout::check() const {
+    bool fits = !primes.empty() && primes.size() <= 8 && steps.size() == primes.size() && vectors && rows && columns &&
+                vectors % 16 == 0 && points() >= 16 && vectors * points() == dimension && dimension <= 8192 &&
+                inner_dimension % columns == 0 && inner_dimension % 128 == 0 && blocks() <= 1024 &&
+                ring_bits >= 1 && ring_bits <= 53 && response_bits > ring_bits && response_bits <= 64 &&
+                response_bits % 8 == 0 && flood_bits >= 1 && flood_bits <= 120;
+    if (!fits) throw std::invalid_argument("The layout of the ciphertexts does not fit together.");
+}
+
+std::size_t Layout::packed_bytes() const {
+    std::size_t bytes = 0;
+    for (std::uint64_t p : primes) bytes += run_bytes(p, dimension);
+    return bytes;
+}
+
+void public_polynomial(const Key& seed, Purpose purpose, std::uint64_t index, std::uint64_t p, std::size_t dimension,
+                       std::uint64_t* out) {
+    Stream stream(seed, purpose, index);
+    for (std::size_t i = 0; i < dimension; ++i) out[i] = below(stream, p);
+}
+
+OuterKey::OuterKey(const Key& key, std::vector<std::uint64_t> primes, std::size_t dimension) : secret_(dimension) {
+    Stream stream(key, Purpose::secret, 0);
+    ternary(stream, secret_.data(), dimension);
+    for (std::uint64_t p : primes) {
+        Residues z(secret_.begin(), secret_.end());
+        ring(p, dimension)->forward(z.data());
+        transformed_.push_back(std::move(z));
+    }
+}
+
+OuterKey::~OuterKey() {
+    wipe(secret_.data(), secret_.size());
+    for (auto& z : transformed_) wipe(z.data(), z.size() * sizeof(double));
+}
+
+void OuterKey::public_key(const Layout& layout, const Key& seed, const Key& key, std::uint8_t* packed) const {
+    layout.check();
+    Secret<std::int64_t> error(layout.dimension);
+    Stream stream(key, Purpose::error, 0);
+    gaussian(stream, Width::narrow, error.data(), error.size());
+    Residues a(layout.dimension);
+    std::vector<std::uint64_t> b(layout.dimension);
+    for (std::size_t k = 0; k < layout.primes.size(); ++k) {
+        std::uint64_t p = layout.primes[k];
+        public_residues(seed, Purpose::key_public, k, p, layout.dimension, a.data());
+        add_encryption(*ring(p, layout.dimension), a.data(), transformed_[k], error.data(), nullptr, 0.0, b.data());
+        pack(b.data(), b.size(), bits_of(p), packed);
+        packed += run_bytes(p, layout.dimension);
+    }
+}
+
+void OuterKey::encrypt(const Layout& layout, const InnerSecrets& secrets, const Key& seed, const Key& key,
+                       unsigned threads, std::uint8_t* packed) const {
+    layout.check();
+    if (secrets.count() != layout.vectors || secrets.dimension() != layout.inner_dimension)
+        throw std::invalid_argument("There must be as many secrets as vectors together.");
+    std::size_t primes = layout.primes.size(), bytes = layout.packed_bytes();
+    in_parallel(layout.blocks(), threads, [&](std::size_t j) {
+        Secret<std::int8_t> message(layout.dimension);
+        for (std::size_t v = 0; v < layout.vectors; ++v)
+            for (std::size_t c = 0; c < layout.columns; ++c)
+                message[v + layout.vectors * c] = secrets.secret(v)[j * layout.columns + c];
+        Secret<std::int64_t> error(layout.dimension);
+        Stream stream(key, Purpose::error, j);
+        gaussian(stream, Width::narrow, error.data(), error.size());
+        Residues a(layout.dimension);
+        std::vector<std::uint64_t> b(layout.dimension);
+        std::uint8_t* out = packed + j * bytes;
+        for (std::size_t k = 0; k < primes; ++k) {
+            std::uint64_t p = layout.primes[k];
+            auto here = ring(p, layout.dimension);
+            public_residues(seed, Purpose::outer_public, j * primes + k, p, layout.dimension, a.data());
+            add_encryption(*here, a.data(), transformed_[k], error.data(), message.data(),
+                           here->residue(layout.steps[k]), b.data());
+            pack(b.data(), b.size(), bits_of(p), out);
+            out += run_bytes(p, layout.dimension);
+        }
+    });
+}
+
+void OuterKey::decrypt(const Layout& layout, const std::uint8_t* useful, const std::uint8_t* other,
+                       std::size_t hint_rows, unsigned threads, std::uint64_t* shares) const {
+    layout.check();
+    auto words = word_ring(layout.dimension);
+    WordRing::Pair z = words->transform(secret_.data());
+    std::size_t bytes = layout.response_bits / 8;
+    unsigned above = 64 - layout.response_bits, down = layout.response_bits - layout.ring_bits;
+    std::uint64_t mask = (1ull << layout.ring_bits) - 1, half = 1ull << (down - 1);
+    in_parallel(layout.groups(hint_rows), threads, [&](std::size_t g) {
+        std::vector<std::uint64_t> a(layout.dimension, 0), product(layout.dimension);
+        for (std::size_t i = 0; i < layout.dimension; ++i) {
+            std::memcpy(&a[i], other + (g * layout.dimension + i) * bytes, bytes);
+            a[i] = static_cast<std::uint64_t>(static_cast<std::int64_t>(a[i] << above) >> above);  // near zero
+        }
+        WordRing::Pair transformed = words->transform(a.data());
+        words->multiply(product.data(), transformed[0].data(), transformed[1].data(), z);
+        for (std::size_t r = 0; r < layout.rows && g * layout.rows + r < hint_rows; ++r)
+            for (std::size_t v = 0; v < layout.vectors; ++v) {
+                std::uint64_t b = 0;
+                std::memcpy(&b, useful + (g * layout.useful() + r * layout.vectors + v) * bytes, bytes);
+                std::uint64_t phase = b - product[layout.place(v, r)];
+                shares[v * hint_rows + g * layout.rows + r] = ((phase + half) >> down) & mask;
+            }
+        wipe(product.data(), product.size() * 8);
+    });
+    for (auto& part : z) wipe(part.data(), part.size() * sizeof(double));
+}
+
+Responder::Responder(const Layout& layout, const Key& seed, const std::uint8_t* packed) {
+    layout.check();
+    for (std::size_t k = 0; k < layout.primes.size(); ++k) {
+        std::uint64_t p = layout.primes[k];
+        Residues b(layout.dimension), a(layout.dimension);
+        unpack(packed, layout.dimension, p, b.data());
+        public_residues(seed, Purpose::key_public, k, p, layout.dimension, a.data());
+        ring(p, layout.dimension)->forward(b.data());
+        ring(p, layout.dimension)->forward(a.data());
+        packed += run_bytes(p, layout.dimension);
+        b_.push_back(std::move(b));
+        a_.push_back(std::move(a));
+    }
+}
+
+namespace {
+
+// The peer's ciphertexts, transformed as far as plaintexts in Y need: by prime, half, point and strips of
+// sixteen vectors by block.
+class Batch {
+public:
+    Batch(const Layout& layout, const Key& seed, const std::uint8_t* packed, unsigned threads)
+        : layout_(layout), values_(layout.primes.size() * 2 * layout.dimension * layout.blocks()) {
+        auto layers = static_cast<unsigned>(__builtin_ctzll(layout.points()));
+        std::size_t primes = layout.primes.size(), bytes = layout.packed_bytes();
+        in_parallel(layout.blocks(), threads, [&](std::size_t j) {
+            Residues x(layout.dimension);
+            const std::uint8_t* in = packed + j * bytes;
+            for (std::size_t k = 0; k < primes; ++k) {
+                std::uint64_t p = layout.primes[k];
+                auto here = ring(p, layout.dimension);
+                for (std::size_t half = 0; half < 2; ++half) {
+                    if (half == 0) unpack(in, layout.dimension, p, x.data());
+                    else public_residues(seed, Purpose::outer_public, j * primes + k, p, layout.dimension, x.data());
+                    here->forward(x.data(), layers);
+                    for (std::size_t point = 0; point < layout.points(); ++point)
+                        for (std::size_t v = 0; v < layout.vectors; v += 16)
+                            here->canonical(slot(k, half, point) + v * layout.blocks() + j * 16,
+                                            x.data() + point * layout.vectors + v, 16);
+                }
+                in += run_bytes(p, layout.dimension);
+            }
+        });
+    }
+    const std::uint64_t* at(std::size_t prime, std::size_t half, std::size_t point) const {
+        return values_.data() + ((prime * 2 + half) * layout_.points() + point) * layout_.blocks() * layout_.vectors;
+    }
+
+private:
+    std::uint64_t* slot(std::size_t prime, std::size_t half, std::size_t point) {
+        return const_cast<std::uint64_t*>(at(prime, half, point));
+    }
+    const Layout& layout_;
+    Aligned<std::uint64_t> values_;
+};
+
+// The plaintexts of some groups modulo one prime, transformed: by point, group and block.
+void transform_tiles(const Layout& layout, const Ring& ring, const std::uint64_t* hint, std::size_t hint_rows,
+                     std::size_t first, std::size_t count, std::uint64_t* out) {
+    std::size_t points = layout.points(), blocks = layout.blocks();
+    unsigned down = 64 - layout.ring_bits;
+    Residues tile(points);
+    std::vector<std::uint64_t> whole(points);
+    for (std::size_t g = 0; g < count; ++g)
+        for (std::size_t j = 0; j < blocks; ++j) {
+            std::fill(tile.begin(), tile.end(), 0.0);
+            for (std::size_t r = 0; r < layout.rows && (first + g) * layout.rows + r < hint_rows; ++r) {
+                const std::uint64_t* row = hint + ((first + g) * layout.rows + r) * layout.inner_dimension;
+                for (std::size_t c = 0; c < layout.columns; ++c) {
+                    auto rounded = static_cast<std::int64_t>(row[j * layout.columns + c] + (1ull << (down - 1))) >> down;
+                    tile[r * layout.columns + layout.columns - 1 - c] = -static_cast<double>(rounded);
+                }
+            }
+            ring.canonical(whole.data(), tile.data(), points);  // numbers of up to 53 bits become residues
+            for (std::size_t i = 0; i < points; ++i) tile[i] = static_cast<double>(whole[i]);
+            ring.forward(tile.data());
+            ring.canonical(whole.data(), tile.data(), points);
+            for (std::size_t point = 0; point < points; ++point) out[(point * count + g) * blocks + j] = whole[point];
+        }
+}
+
+}  // namespace
+
+void Responder::respond(const Layout& layout, const Key& seed, const std::uint8_t* packed, const std::uint64_t* hint,
+                        std::size_t hint_rows, const Key& key, unsigned threads, std::uint8_t* useful,
+                        std::uint8_t* other, std::uint64_t* masks) const {
+    layout.check();
+    Batch batch(layout, seed, packed, threads);
+    Fraction fraction(layout.primes, layout.dimension);
+    constexpr std::size_t chunk = 16;  // groups at once
+    std::size_t dimension = layout.dimension, primes = layout.primes.size(), groups = layout.groups(hint_rows);
+    std::size_t bytes = layout.response_bits / 8;
+    auto layers = static_cast<unsigned>(__builtin_ctzll(layout.points()));
+    in_parallel((groups + chunk - 1) / chunk, threads, [&](std::size_t part) {
+        std::size_t first = part * chunk, count = std::min(chunk, groups - first);
+        Secret<std::uint64_t> tiles(layout.points() * count * layout.blocks());
+        Secret<double> sums(count * 2 * primes * dimension);  // by group, half and prime
+        for (std::size_t k = 0; k < primes; ++k) {
+            transform_tiles(layout, *ring(layout.primes[k], layout.points()), hint, hint_rows, first, count, tiles.data());
+            for (std::size_t half = 0; half < 2; ++half)
+                for (std::size_t point = 0; point < layout.points(); ++point)
+                    kernels().products(tiles.data() + point * count * layout.blocks(), batch.at(k, half, point), count,
+                                       layout.blocks(), layout.vectors, ring(layout.primes[k], dimension)->barrett(),
+                                       sums.data() + (half * primes + k) * dimension + point * layout.vectors,
+                                       2 * primes * dimension);
+        }
+        Secret<std::int8_t> randomiser(dimension);
+        Secret<std::int64_t> errors(2 * dimension);
+        Secret<double> u(dimension), product(dimension);
+        Secret<std::uint64_t> b(primes * dimension);
+        std::vector<std::uint64_t> a(primes * dimension);
+        for (std::size_t g = 0; g < count; ++g) {
+            std::size_t group = first + g;
+            Stream tape(key, Purpose::randomiser, group), floods(key, Purpose::flood, group),
+                mask_tape(key, Purpose::mask, group);
+            ternary(tape, randomiser.data(), dimension);
+            gaussian(tape, Width::narrow, errors.data(), errors.size());
+            for (std::size_t k = 0; k < primes; ++k) {
+                auto here = ring(layout.primes[k], dimension);
+                std::copy(randomiser.begin(), randomiser.end(), u.begin());
+                here->forward(u.data());
+                for (std::size_t half = 0; half < 2; ++half) {
+                    double* sum = sums.data() + ((g * 2 + half) * primes + k) * dimension;
+                    here->multiply(product.data(), u.data(), (half ? a_ : b_)[k].data());
+                    here->inverse(product.data());
+                    here->inverse(sum, layers);
+                    for (std::size_t i = 0; i < dimension; ++i)
+                        product[i] += sum[i] + static_cast<double>(errors[half * dimension + i]);
+                    here->canonical((half ? a.data() : b.data()) + k * dimension, product.data(), dimension);
+                }
+            }
+            for (std::size_t i = 0; i < dimension; ++i) {
+                std::uint64_t x = switched(fraction.of([&](std::size_t k) { return a[k * dimension + i]; }),
+                                           layout.response_bits);
+                std::memcpy(other + (group * dimension + i) * bytes, &x, bytes);
+            }
+            for (std::size_t r = 0; r < layout.rows; ++r)
+                for (std::size_t v = 0; v < layout.vectors; ++v) {
+                    std::size_t place = layout.place(v, r), row = group * layout.rows + r;
+                    __int128 noise = flood(floods, layout.flood_bits);
+                    std::uint64_t x = switched(fraction.of([&](std::size_t k) {
+                        const Barrett& modulus = ring(layout.primes[k], dimension)->barrett();
+                        return (b[k * dimension + place] + modulo(noise, modulus)) % modulus.p;
+                    }), layout.response_bits);
+                    std::uint64_t mask = mask_tape.word() >> (64 - layout.ring_bits);
+                    x += mask << (layout.response_bits - layout.ring_bits);
+                    std::memcpy(useful + (group * layout.useful() + r * layout.vectors + v) * bytes, &x, bytes);
+                    if (row < hint_rows) masks[v * hint_rows + row] = mask;
+                }
+        }
+    });
+}
+
+}  // namespace fedbank

@@ -1,0 +1,374 @@
+"""Private histograms at the cost of one 64-bit addition a cell: the hint method. Sums come out as shares.
+
+M is the one-hot bin matrix of the matrix holder (rows = bins of all features, columns = samples), v a vector of the
+vector holder. All sizes are those of `private_parameters.choose`; q = 2^64, T = 2^kappa, Delta = 2^(64-l).
+
+0. Both send half of a seed; A (samples x N) is expanded from the hash of both: a polynomial a_j for every N samples, row
+   i of a block of A is its i-th negacyclic rotation. vector holder -> matrix holder: the public key of an RLWE scheme.
+   Once per table, matrix holder: H = M A mod q, the hint. It is kept while seed, table and bins stay the same.
+1. For the next V vectors, vector holder draws a fresh ternary s for each.
+   vector holder -> matrix holder: Enc(s).
+   matrix holder, with rho uniform in Z_T for every value: Enc(-H s - rho), plus a fresh encryption of zero under the
+   public key, plus the flood, switched to a smaller modulus; coefficients without a value are dropped.
+   matrix holder -> vector holder: that. Decrypted: w = -H s - rho in Z_T.
+2. For every vector, vector holder -> matrix holder: the top bytes of c = A s + e + Delta 4 v mod q.
+   matrix holder: u = M c, a plain histogram, rounded to Z_T. Its share is u + rho, the vector holder's is w: their sum is
+   T / 2^l (4 M v) and a small error. Both round their shares to Z_(2^l): now the sum is 4 M v, off by one at most.
+3. To open to the vector holder, a step of its own: matrix holder -> vector holder: its rounded share. The sum's two guard
+   bits are rounded away, M v is exact.
+
+Who learns what
+---------------
+vector holder : from 0 to 2 nothing: w is uniform. From 3, M v; and with its own s, e and v, the error in the last place
+                of 4 M v: up to one bit a value about M e and the rounding of H
+matrix holder : the number of vectors and of samples, and their declared bound; c and Enc(s) are pseudorandom
+
+Assumptions: semi-honest parties; RLWE at both parameter sets (`lattice_security`). No s, e, rho or encryption randomness
+serves two messages: they live in memory only, are drawn from the operating system's generator through ChaCha20, and a
+secret refuses its second use. Sources: our own, after SimplePIR's hint (Henzinger et al. 2023), BFV (Fan and Vercauteren
+2012), flooding (Gentry 2009). Security argument and warnings: `docs/protocols/private-histogram.md`. Held by
+`tests/test_private_histogram.py` (equality, dangers and their absence, simulators).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fedbank import _native
+from fedbank.errors import PeerError, UsageError
+from fedbank.protocols.histogram import BinMatrix, Ints, Scheme, Shape
+from fedbank.protocols.private_parameters import Parameters, choose
+from fedbank.talk.codec import U8, Message
+from fedbank.talk.peer import Peer
+
+__all__ = [
+    "MaskedProducts",
+    "MatrixHolder",
+    "OuterPublicKey",
+    "SeedHalf",
+    "Shares",
+    "VectorHolder",
+    "VectorSecrets",
+    "Words",
+    "layout_of",
+    "open_to_vector_holder",
+    "receive_opening",
+]
+
+SEED_BYTES = 32
+GUARD_BITS = 2
+Shared = npt.NDArray[np.uint64]
+Hints = MutableMapping[str, Shared]
+Random = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, repr=False)
+class SeedHalf(Message):
+    """Both -> both: half of the public seed of A; reveals: nothing."""
+
+    half: bytes
+
+
+@dataclass(frozen=True, repr=False)
+class OuterPublicKey(Message):
+    """Vector holder -> matrix holder: seed of a, and b = a z + e by prime; reveals: the public key."""
+
+    seed: bytes
+    values: U8
+
+
+@dataclass(frozen=True, repr=False)
+class VectorSecrets(Message):
+    """Vector holder -> matrix holder: Enc(s) of one batch, (blocks, bytes); reveals: nothing under RLWE."""
+
+    seed: bytes
+    values: U8
+
+
+@dataclass(frozen=True, repr=False)
+class MaskedProducts(Message):
+    """Matrix holder -> vector holder: Enc(-H s - rho), (groups, bytes) each half; reveals: uniform shares."""
+
+    useful: U8
+    other: U8
+
+
+@dataclass(frozen=True, repr=False)
+class Words(Message):
+    """Vector holder -> matrix holder: A s + e + Delta 4 v, (vectors, samples, bytes); reveals: nothing under RLWE."""
+
+    values: U8
+
+
+@dataclass(frozen=True, repr=False)
+class Shares(Message):
+    """Matrix holder -> vector holder: its shares of the sums, (vectors, rows, bytes); reveals: the sums, and up to one
+    bit a value about M e and the rounding of H."""
+
+    values: U8
+
+
+class VectorHolder:
+    """The active party's end.
+
+    Parameters
+    ----------
+    peer, shape : the conversation and the public sizes
+    half : this side's half of the seed of A, 32 bytes; the same one again lets the peer use its hint again
+    threads : of the native core
+    random : where keys come from
+
+    Attributes
+    ----------
+    parameters : what was chosen
+    """
+
+    def __init__(
+        self, peer: Peer, shape: Shape, *, half: bytes | None = None, threads: int = 1, random: Random = os.urandom
+    ):
+        self.parameters = choose(shape)
+        self._peer = peer
+        self._shape = shape
+        self._threads = threads
+        self._random = random
+        self._layout = layout_of(self.parameters)
+        self._batches = 0
+        self._left = 0
+        half = half or random(SEED_BYTES)
+        peer.send(SeedHalf(half))
+        seed = _common_seed(half, peer.receive(SeedHalf, half=SEED_BYTES).half)
+        self._ring = _native.InnerRing(seed, self.parameters.dimension, shape.samples, threads)
+
+    @property
+    def scheme(self) -> Scheme:
+        """What protects these histograms."""
+        return self.parameters.scheme
+
+    def sums(self, vectors: Ints) -> Ints:
+        """Learn the sums, int64 (vectors, features, width): shares, then opened to this side."""
+        shares = self.share(vectors)
+        return receive_opening(self._peer, shares, self.parameters).reshape(len(vectors), *self._grid)
+
+    def share(self, vectors: Ints) -> Shared:
+        """Return this side's shares of 4 M v modulo 2^l, uint64 (vectors, rows), off by one in the last place at most.
+
+        Raises
+        ------
+        UsageError
+            A vector has another length, or an entry is beyond the bound that the job declared.
+        """
+        shape = self._shape
+        if vectors.ndim != 2 or vectors.shape[1] != shape.samples or not _within(vectors, shape.bound):
+            raise UsageError(
+                f"Histogram: vectors must have {shape.samples} entries within {shape.bound}, as the parameters were "
+                "chosen for; larger sums would wrap."
+            )
+        given = np.ascontiguousarray(vectors, dtype=np.int64)
+        shares = [np.empty((0, shape.rows), dtype=np.uint64)]
+        for first, count in self._stock(len(given)):
+            at = self.parameters.vectors_together - self._left
+            shares.append(rounded(self._masked[at : at + count], self.parameters))
+            self._send_words(given[first : first + count], at)
+            self._left -= count
+        return np.concatenate(shares)
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        return self._shape.features, self._shape.width
+
+    def _stock(self, count: int) -> Iterator[tuple[int, int]]:
+        """Pieces (first, count) of a call that one batch of secrets serves, making new batches as needed."""
+        for first, piece in pieces(count, lambda: self._left, self.parameters.vectors_together):
+            if not self._left:
+                self._new_batch()
+            yield first, piece
+
+    def _send_words(self, vectors: Ints, at: int) -> None:
+        p = self.parameters
+        shift = 64 - p.bits + GUARD_BITS
+        key = self._random(32)
+        words = self._ring.encrypt(vectors, self._secrets, at, shift, p.sigma, p.sent_bytes, key, self._threads)
+        self._peer.send(Words(words))
+
+    def _new_batch(self) -> None:
+        """Step 1: fresh secrets for the next vectors, and this side's masked products."""
+        p, peer = self.parameters, self._peer
+        if self._batches % p.batches_per_key == 0:
+            self._key = _native.OuterKey(self._random(32), self._layout)
+            seed = self._random(32)
+            peer.send(OuterPublicKey(seed, self._key.public_key(self._layout, seed, self._random(32))))
+        self._secrets = _native.InnerSecrets(self._random(32), p.vectors_together, p.dimension)
+        seed = self._random(32)
+        values = self._key.encrypt(self._layout, self._secrets, seed, self._random(32), self._threads)
+        peer.send(VectorSecrets(seed, values))
+        size = p.response_bits // 8
+        useful, other = p.vectors_together * p.rows_together * size, p.outer_dimension * size
+        answer = peer.receive(MaskedProducts, useful=(p.groups, useful), other=(p.groups, other))
+        self._masked = self._key.decrypt(self._layout, answer.useful, answer.other, p.rows, self._threads)
+        self._batches += 1
+        self._left = p.vectors_together
+        peer.progress("prepare secrets", self._batches, max(self._batches, -(-p.vectors // p.vectors_together)))
+
+
+class MatrixHolder:
+    """The passive party's end; parameters as for `VectorHolder`.
+
+    `hints` keeps H between runs under a name that stands for seed, codes and sizes; it is as secret as the matrix.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        matrix: BinMatrix,
+        shape: Shape,
+        *,
+        half: bytes | None = None,
+        hints: Hints | None = None,
+        threads: int = 1,
+        random: Random = os.urandom,
+    ):
+        self.parameters = choose(shape)
+        self._peer = peer
+        self._matrix = matrix
+        self._threads = threads
+        self._random = random
+        self._layout = layout_of(self.parameters)
+        self._batches = 0
+        self._left = 0
+        half = half or random(SEED_BYTES)
+        peer.send(SeedHalf(half))
+        seed = _common_seed(peer.receive(SeedHalf, half=SEED_BYTES).half, half)
+        self._hint = _hint(matrix, seed, self.parameters, {} if hints is None else hints, threads)
+
+    @property
+    def scheme(self) -> Scheme:
+        """What protects these histograms."""
+        return self.parameters.scheme
+
+    def answer(self, count: int) -> None:
+        """Answer one call of the peer's `sums` with `count` vectors: shares, then opened to the peer."""
+        open_to_vector_holder(self._peer, self.share(count), self.parameters)
+
+    def share(self, count: int) -> Shared:
+        """Return this side's shares modulo 2^l, uint64 (count, rows), facing the peer's `share`."""
+        p = self.parameters
+        shares = [np.empty((0, p.rows), dtype=np.uint64)]
+        for _, piece in self._stock(count):
+            at = p.vectors_together - self._left
+            words = self._peer.receive(Words, values=(piece, p.samples, p.sent_bytes)).values
+            sums = _native.histogram_packed(self._matrix.codes, self._matrix.width, words, self._threads)
+            in_ring = switched(sums, p.ring_bits) + self._masks[at : at + piece]
+            shares.append(rounded(in_ring, p))
+            self._left -= piece
+        return np.concatenate(shares)
+
+    def _stock(self, count: int) -> Iterator[tuple[int, int]]:
+        for first, piece in pieces(count, lambda: self._left, self.parameters.vectors_together):
+            if not self._left:
+                self._new_batch()
+            yield first, piece
+
+    def _new_batch(self) -> None:
+        """Step 1, facing the vector holder's."""
+        p, peer = self.parameters, self._peer
+        try:
+            if self._batches % p.batches_per_key == 0:
+                key = peer.receive(OuterPublicKey, seed=SEED_BYTES, values=(p.secret_bytes,))
+                self._responder = _native.Responder(self._layout, key.seed, key.values)
+            given = peer.receive(VectorSecrets, seed=SEED_BYTES, values=(p.blocks, p.secret_bytes))
+            useful, other, masks = self._responder.respond(
+                self._layout, given.seed, given.values, self._hint, self._random(32), self._threads
+            )
+        except IndexError:
+            raise PeerError(f"A ciphertext from {peer.name} has residues that are not below their prime.") from None
+        peer.send(MaskedProducts(useful, other))
+        self._masks = np.uint64(0) - masks  # the ciphertext has -H s + mask, so mask = -rho
+        self._batches += 1
+        self._left = p.vectors_together
+
+
+def open_to_vector_holder(peer: Peer, shares: Shared, parameters: Parameters) -> None:
+    """Step 3 at the matrix holder: give the sums away. Facing `receive_opening`."""
+    size = _share_bytes(parameters)
+    peer.send(Shares(np.ascontiguousarray(shares[..., None].view(np.uint8)[..., :size])))
+
+
+def receive_opening(peer: Peer, shares: Shared, parameters: Parameters) -> Ints:
+    """Step 3 at the vector holder: the sums M v, int64 in the shape of `shares`."""
+    size = _share_bytes(parameters)
+    values = peer.receive(Shares, values=(*shares.shape, size)).values
+    theirs = np.zeros((*shares.shape, 8), dtype=np.uint8)
+    theirs[..., :size] = values
+    spare = np.uint64(64 - parameters.bits)
+    total = (shares + theirs.view(np.uint64)[..., 0]) << spare
+    sums = total.view(np.int64) >> np.int64(64 - parameters.bits)  # signed, modulo 2^l
+    return np.asarray((sums + (1 << (GUARD_BITS - 1))) >> GUARD_BITS, dtype=np.int64)
+
+
+def layout_of(parameters: Parameters) -> _native.Layout:
+    """The native description of the same parameters."""
+    p = parameters
+    step = (2 * p.outer_modulus + (1 << p.ring_bits)) >> (p.ring_bits + 1)  # round(Q / T)
+    return _native.Layout(
+        list(p.outer_primes),
+        [step % prime for prime in p.outer_primes],
+        p.outer_dimension,
+        p.dimension,
+        p.vectors_together,
+        p.rows_together,
+        p.columns_together,
+        p.ring_bits,
+        p.response_bits,
+        p.flood_bits,
+    )
+
+
+def switched(words: Shared, ring_bits: int) -> Shared:
+    """Round numbers modulo 2^64 to numbers modulo 2^ring_bits."""
+    return (words + np.uint64(1 << (63 - ring_bits))) >> np.uint64(64 - ring_bits)
+
+
+def rounded(shares: Shared, parameters: Parameters) -> Shared:
+    """Round shares modulo 2^kappa to shares modulo 2^l."""
+    down = parameters.ring_bits - parameters.bits
+    return ((shares + np.uint64(1 << (down - 1))) >> np.uint64(down)) & np.uint64((1 << parameters.bits) - 1)
+
+
+def pieces(count: int, left: Callable[[], int], together: int) -> Iterator[tuple[int, int]]:
+    """Part `count` vectors into (first, count) by what is left of the current batch, then by whole batches."""
+    first = 0
+    while first < count:
+        piece = min(count - first, left() or together)
+        yield first, piece
+        first += piece
+
+
+def _common_seed(vector_holders: bytes, matrix_holders: bytes) -> bytes:
+    """Neither side alone decides on A."""
+    return hashlib.sha256(b"fedbank hint seed" + vector_holders + matrix_holders).digest()
+
+
+def _hint(matrix: BinMatrix, seed: bytes, parameters: Parameters, hints: Hints, threads: int) -> Shared:
+    """H = M A, from `hints` or made now."""
+    about = f"{parameters.dimension} {matrix.width} {matrix.codes.shape}".encode()
+    name = hashlib.sha256(seed + about + np.ascontiguousarray(matrix.codes).tobytes()).hexdigest()
+    shape = (parameters.rows, parameters.dimension)
+    kept = hints.get(name)
+    if kept is not None and kept.shape == shape and kept.dtype == np.uint64:
+        return kept
+    hints[name] = _native.hint(matrix.codes, matrix.width, seed, parameters.dimension, threads)
+    return hints[name]
+
+
+def _within(vectors: Ints, bound: int) -> bool:
+    return vectors.size == 0 or (int(vectors.max()) <= bound and int(vectors.min()) >= -bound)
+
+
+def _share_bytes(parameters: Parameters) -> int:
+    return (parameters.bits + 7) // 8
