@@ -62,7 +62,7 @@ def simulate(
     job : a `Job`, or its content as in a job file
     tables : one table per party of the job; DataFrames have their ids in `id_column`, the active one labels in `label`
     group, time : columns of the active party's table by which people are split, see `fedbank.party.job.RowSplit`
-    workers : worker processes for encryption; 1 works in this process
+    workers : threads of the native core, or worker processes for Paillier; 1 takes this process alone
     line : wraps each end of each line, for example `lambda link: ShapedLink(link, 12.5e6, 0.01)`
 
     Raises
@@ -93,14 +93,14 @@ def simulate(
         def run_passive(party: str) -> None:
             peer = Peer(ends[party][1], job.active)
             with _ends([peer], steps[party], errors):
-                setting = Setting(job, steps[party], spread)
+                setting = Setting(job, steps[party], spread, threads=workers)
                 passive[party] = train_passive(peer, ready[party], setting, party)
 
         threads = [threading.Thread(target=run_passive, args=(party,), daemon=True) for party in job.passive]
         for thread in threads:
             thread.start()
         with _ends(list(peers.values()), steps[job.active], errors):
-            active.append(train_active(peers, ready[job.active], Setting(job, steps[job.active], spread)))
+            active.append(train_active(peers, ready[job.active], Setting(job, steps[job.active], spread, threads=workers)))
         for thread in threads:
             thread.join()
     if errors:

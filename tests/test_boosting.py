@@ -19,7 +19,7 @@ from fedbank.models.forest import load_half
 from fedbank.models.trees import BoostingParameters
 from fedbank.party.checkpoint import LARGEST
 from fedbank.party.demo import joined_trees
-from fedbank.protocols import paillier_histogram, plain_histogram
+from fedbank.protocols import paillier_histogram, plain_histogram, private_histogram
 from fedbank.talk.codec import decode, encode
 from fedbank.talk.links import LocalLink
 from fedbank.talk.peer import Peer
@@ -31,20 +31,34 @@ _spec.loader.exec_module(reference)
 ACTIVE, PASSIVE = "regulator", "bank"
 
 
+@pytest.fixture(scope="module", params=["plaintext", "hint"], autouse=True)
+def engine(request):
+    """Every test runs with each of the two fast engines; a few name one."""
+    Chosen.engines = {"plaintext": plain_engines, "hint": hint_engines}[request.param]()
+
+
+class Chosen:
+    engines = None
+
+
 def plain_engines():
     return plain_histogram.VectorHolder, lambda peer, matrix, _: plain_histogram.MatrixHolder(peer, matrix)
+
+
+def hint_engines():
+    return private_histogram.VectorHolder, private_histogram.MatrixHolder
 
 
 def paillier_engines(key):
     return (
         lambda peer, shape: paillier_histogram.VectorHolder(peer, shape, key),
-        lambda peer, matrix, bound: paillier_histogram.MatrixHolder(peer, matrix, bound, key.bits),
+        lambda peer, matrix, shape: paillier_histogram.MatrixHolder(peer, matrix, shape.bound, key.bits),
     )
 
 
 def converse(mine, theirs, labels, part, parameters, *, engines=None, blinding=None, states=(None, None), stop=None):
     """Both roles through real frames; returns the states after each tree, and the active party's transcript."""
-    vector_engine, matrix_engine = engines or plain_engines()
+    vector_engine, matrix_engine = engines or Chosen.engines
     left, right = LocalLink.pair()
     peer = Peer(left, PASSIVE)
     blinding = np.arange(theirs.shape[1]) if blinding is None else blinding
@@ -210,8 +224,9 @@ class TestAMutationIsFound:
         self.different()
 
     def test_ours_sibling_confused(self, monkeypatch):
-        right = plain_histogram.VectorHolder.sums
-        monkeypatch.setattr(plain_histogram.VectorHolder, "sums", lambda self, vectors: right(self, vectors)[::-1])
+        holder = Chosen.engines[0]
+        right = holder.sums
+        monkeypatch.setattr(holder, "sums", lambda self, vectors: right(self, vectors)[::-1])
         self.different()
 
 

@@ -359,7 +359,7 @@ class TestBoosting:
 
     def passive_role(self, bits):
         def other(peer):
-            engine = lambda peer, matrix, bound: paillier_histogram.MatrixHolder(peer, matrix, bound, bits)  # noqa: E731
+            engine = lambda peer, matrix, shape: paillier_histogram.MatrixHolder(peer, matrix, shape.bound, bits)  # noqa: E731
             return list(passive(peer, engine, self.theirs, self.parameters, blinding=self.blinding))
 
         return other

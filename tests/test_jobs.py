@@ -51,7 +51,7 @@ def written(folder: Path, text: str) -> Path:
 def test_three_lines_are_a_job_and_the_rest_has_defaults(tmp_path: Path) -> None:
     loaded = Job.load(written(tmp_path, SMALLEST))
     assert loaded.boosting == BoostingParameters()
-    assert (loaded.engine.name, loaded.engine.key_bits, loaded.rows.test) == ("paillier", 3072, 0.3)
+    assert (loaded.engine.name, loaded.engine.key_bits, loaded.rows.test) == ("hint", 3072, 0.3)
 
 
 def test_layout_comments_order_and_spelt_out_defaults_leave_the_hash_as_it_is(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "negative limit": ({"rows": {"limit": -1}}, "rows.limit: Input should be greater"),
     "seed above 63 bits": ({"rows": {"seed": 2**63}}, "rows.seed: Input should be less"),
     "early stopping without validation": ({"boosting": {"early_stopping_rounds": 2}}, "needs rows.validation above 0"),
-    "unknown engine": ({"engine": {"name": "rsa"}}, "engine.name: Input should be 'paillier' or 'plaintext'"),
+    "unknown engine": ({"engine": {"name": "rsa"}}, "engine.name: Input should be 'hint', 'paillier' or 'plaintext'"),
     "short key": ({"engine": {"key_bits": 1024}}, "engine.key_bits: Input should be greater than or equal to 2048"),
     "odd key": ({"engine": {"key_bits": 2050}}, "engine.key_bits: Input should be a multiple of 256"),
     "huge key": ({"engine": {"key_bits": 2**20}}, "engine.key_bits: Input should be less"),

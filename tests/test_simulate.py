@@ -160,18 +160,18 @@ def test_a_limit_uses_so_many_people_drawn_by_seed() -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_paillier_gives_what_plaintext_gives() -> None:
+def test_encrypting_engines_give_what_plaintext_gives() -> None:
     tables = {"regulator": held("regulator", label=True), "bank": held("bank")}
     more: dict[str, Any] = {
         "rows": {"limit": 40, "seed": 4},
         "boosting": {"trees": 1, "max_depth": 2, "max_bin": 6, "min_child_weight": 0},
     }
-    plain, encrypted = (
+    plain, paillier, hint = (
         simulate(job("regulator", "bank", engine={"name": name, "key_bits": 2048}, **more), tables)
-        for name in ("plaintext", "paillier")
+        for name in ("plaintext", "paillier", "hint")
     )
-    assert any(node.owner == "bank" for node in encrypted.active.half.nodes)
-    assert scores(plain) == scores(encrypted)
+    assert any(node.owner == "bank" for node in plain.active.half.nodes)
+    assert scores(plain) == scores(paillier) == scores(hint)
 
 
 def test_a_shaped_line_carries_the_same_frames_and_scores() -> None:

@@ -14,6 +14,7 @@ from fedbank.party.job import Job
 from fedbank.party.report import DataFacts, Disclosed, ModelSummary, ReportContent, Traffic
 from fedbank.party.steps import Steps
 from fedbank.party.training import TOGETHER, trainings
+from fedbank.protocols.histogram import Scheme
 from fedbank.talk.peer import Direction, Peer
 
 __all__ = ["Account", "report_content", "traffic_rows"]
@@ -38,12 +39,13 @@ class Account:
     stability: Mapping[str, float]
     split: Mapping[str, int]
     resumed_after: int
+    schemes: tuple[Scheme, ...]
 
 
 def report_content(account: Account) -> ReportContent:
     """Return everything that the report shows."""
     job, config = account.job, account.config
-    scheme = job.engine.scheme
+    scheme = min(account.schemes, key=lambda one: one.security_bits)  # the weakest that was used
     role = job.role(config.party)
     security = "none: PLAINTEXT" if scheme.plaintext else f"{scheme.security_bits} bits ({scheme.source})"
     notes = [] if not account.resumed_after else [f"The run was resumed after tree {account.resumed_after}."]
@@ -60,7 +62,7 @@ def report_content(account: Account) -> ReportContent:
         ended=datetime.now().strftime(SYNTAX),
         engine=[
             ("Scheme", scheme.name),
-            ("Parameters", scheme.parameters),
+            *(("Parameters", one.parameters) for one in account.schemes),
             ("Estimated security", security),
             ("Set intersection", "ECDH, Curve25519, RFC 9380 hash to curve, 128 bits"),
             ("Line", "mutual TLS 1.3 over gRPC"),
@@ -121,7 +123,8 @@ def _disclosed(account: Account) -> Iterator[Disclosed]:
         yield Disclosed(
             "train",
             job.active,
-            f"gradient sums of each bin and column of {passive}, by node (level histograms)",
+            f"gradient sums of each bin and column of {passive}, by node (level histograms)"
+            + ("; up to one bit a sum about the bins' errors" if job.engine.name == "hint" else ""),
             f"{count} training(s) of up to {trees} trees, {2**depth - 1} nodes each",
         )
         bits = f"left/right bit of every common person for each split won by {passive}"

@@ -51,7 +51,7 @@ class PartyConfig(_Strict):
     allow_plaintext : whether a job may use the plaintext engine, which protects nothing
     most_people : the largest set of ids that a peer may bring
     timeout : seconds to wait for a peer to come, and for each of its answers
-    workers : worker processes for encryption; 0 takes one per core
+    workers : threads of the native core, or worker processes for Paillier; 0 takes one per core
     language : of reports, "en" or "zh"
     """
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fedbank.data.ids import ID_KINDS
 from fedbank.errors import UsageError
 from fedbank.models.trees import BoostingParameters
-from fedbank.protocols import paillier_histogram, plain_histogram
+from fedbank.protocols import paillier_histogram, plain_histogram, private_parameters
 from fedbank.protocols.histogram import Scheme
 
 __all__ = ["Engine", "Job", "RowSplit", "parse", "read_toml"]
@@ -58,14 +58,20 @@ class RowSplit(_Strict):
 
 
 class Engine(_Strict):
-    """How histograms are protected: `paillier` encrypts, `plaintext` protects nothing and is refused by default."""
+    """How histograms are protected.
 
-    name: Literal["paillier", "plaintext"] = "paillier"
+    `hint` is the fast one (`protocols.private_histogram`), `paillier` the reference for small data; `plaintext` protects
+    nothing and is refused by default. `key_bits` is Paillier's.
+    """
+
+    name: Literal["hint", "paillier", "plaintext"] = "hint"
     key_bits: int = Field(3072, ge=paillier_histogram.SMALLEST_KEY, le=paillier_histogram.LARGEST_KEY, multiple_of=256)
 
     @property
     def scheme(self) -> Scheme:
-        """The scheme, as reports state it."""
+        """The scheme, as far as the job says; the parameters of `hint` follow from the tables' sizes."""
+        if self.name == "hint":
+            return private_parameters.LEAST_SCHEME
         return plain_histogram.SCHEME if self.name == "plaintext" else paillier_histogram.scheme(self.key_bits)
 
 

@@ -28,6 +28,7 @@ from fedbank.party import pictures
 from fedbank.party.account import Account, report_content
 from fedbank.party.checkpoint import Checkpoint, table_hash
 from fedbank.party.config import PartyConfig
+from fedbank.party.hints import HintFiles
 from fedbank.party.job import Job
 from fedbank.party.ledger import Ledger
 from fedbank.party.line import conversations, credentials
@@ -87,8 +88,18 @@ def run(party_file: Path, job_file: Path, *, resume: bool = False, screen: Scree
         folder = config.store / job.folder
         checkpoint = Checkpoint(folder / "checkpoint", table_hash(table))
         with worker_processes(job, config.workers) as spread:
-            secret = _own_secret(config.store / "blinding.key")
-            setting = Setting(job, office.steps, spread, checkpoint, resume, config.most_people, secret)
+            setting = Setting(
+                job,
+                office.steps,
+                spread,
+                checkpoint,
+                resume,
+                config.most_people,
+                secret=_own_secret(config.store / "blinding.key"),
+                threads=config.workers or os.cpu_count() or 1,
+                hints=HintFiles(config.store / "hints"),
+                seed_half=_own_secret(config.store / "hint.seed"),
+            )
             result = (
                 train_active(peers, table, setting)
                 if role == "active"
@@ -109,6 +120,7 @@ def run(party_file: Path, job_file: Path, *, resume: bool = False, screen: Scree
         stability=active.stability if active else {},
         split={PARTS[part]: count for part, count in sorted(Counter(active.part.tolist()).items())} if active else {},
         resumed_after=result.resumed_after,
+        schemes=tuple(dict.fromkeys(setting.schemes)),
     )
     files = _leave_files(folder, account, active)
     checkpoint.clear()
@@ -239,7 +251,7 @@ def _ready_to_run(config: PartyConfig, job: Job, role: str) -> Table:
     if job.engine.scheme.plaintext and not config.allow_plaintext:
         raise UsageError(
             f"Job {job.name} uses the PLAINTEXT engine, which protects nothing, and {config.party}'s party file does "
-            'not allow it. For real data set engine.name = "paillier"; for a trial with public data set '
+            'not allow it. For real data set engine.name = "hint"; for a trial with public data set '
             "allow_plaintext = true in the party files of both sides."
         )
     credentials(config)
@@ -249,7 +261,7 @@ def _ready_to_run(config: PartyConfig, job: Job, role: str) -> Table:
 
 
 def _own_secret(path: Path) -> bytes:
-    """This party's key for blinding column numbers, made when first needed."""
+    """Thirty-two random bytes of this party's own, made when first needed."""
     if not path.exists():
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(os.urandom(32))

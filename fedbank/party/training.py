@@ -40,8 +40,8 @@ from fedbank.models.trees import sigmoid
 from fedbank.party.checkpoint import Checkpoint, Saved
 from fedbank.party.job import Job
 from fedbank.party.steps import Steps
-from fedbank.protocols import ecdh_psi, paillier_histogram, plain_histogram
-from fedbank.protocols.histogram import BinMatrix, MatrixHolder, Shape, VectorHolder
+from fedbank.protocols import ecdh_psi, paillier_histogram, plain_histogram, private_histogram
+from fedbank.protocols.histogram import BinMatrix, MatrixHolder, Scheme, Shape, VectorHolder
 from fedbank.talk.codec import Message, Most
 from fedbank.talk.peer import Peer
 
@@ -98,7 +98,9 @@ class Setting:
     """What a run needs beside data and peers.
 
     `spread` maps over worker processes; `checkpoint` keeps the run's states, None keeps nothing; `resume` asks for
-    going on with a broken run; `secret` is this party's own key for blinding column numbers.
+    going on with a broken run; `secret` is this party's own key for blinding column numbers. For the hint engine:
+    `threads` of the native core, `hints` keeps hints between runs, `seed_half` is this party's half of the public seed
+    that they belong to. `schemes` gets what really protected each training, in order.
     """
 
     job: Job
@@ -108,6 +110,10 @@ class Setting:
     resume: bool = False
     most_people: int = ecdh_psi.MOST_IDS
     secret: bytes = field(default_factory=lambda: os.urandom(32), repr=False)
+    threads: int = 1
+    hints: private_histogram.Hints = field(default_factory=dict, repr=False)
+    seed_half: bytes = field(default_factory=lambda: os.urandom(32))
+    schemes: list[Scheme] = field(default_factory=list)
 
 
 @dataclass(frozen=True, repr=False)
@@ -245,7 +251,7 @@ def gather(conversations: Sequence[Peer], rows: Sequence[Rows], table: Table) ->
 @contextlib.contextmanager
 def worker_processes(job: Job, count: int) -> Iterator[Spread]:
     """Yield an ordered map over `count` worker processes (0: one per core) if the job's engine has work for them."""
-    if job.engine.name == "plaintext":
+    if job.engine.name != "paillier":
         yield map
         return
     context = multiprocessing.get_context("spawn")  # gRPC's threads do not survive a fork
@@ -334,18 +340,38 @@ def _draw_sample(conversations: Sequence[Peer], rows: Sequence[Rows], table: Tab
 
 def _vector_engine(setting: Setting) -> Callable[[Peer, Shape], VectorHolder]:
     engine = setting.job.engine
-    if engine.name == "plaintext":
-        return plain_histogram.VectorHolder
-    key = paillier_histogram.Key(engine.key_bits)
-    return lambda peer, shape: paillier_histogram.VectorHolder(peer, shape, key, setting.spread)
+    if engine.name == "paillier":
+        key = paillier_histogram.Key(engine.key_bits)
+
+    def open_engine(peer: Peer, shape: Shape) -> VectorHolder:
+        if engine.name == "hint":
+            holder = private_histogram.VectorHolder(peer, shape, half=setting.seed_half, threads=setting.threads)
+            setting.schemes.append(holder.scheme)
+            return holder
+        setting.schemes.append(engine.scheme)
+        if engine.name == "plaintext":
+            return plain_histogram.VectorHolder(peer, shape)
+        return paillier_histogram.VectorHolder(peer, shape, key, setting.spread)
+
+    return open_engine
 
 
-def _matrix_engine(setting: Setting) -> Callable[[Peer, BinMatrix, int], MatrixHolder]:
+def _matrix_engine(setting: Setting) -> Callable[[Peer, BinMatrix, Shape], MatrixHolder]:
     engine = setting.job.engine
-    if engine.name == "plaintext":
-        return lambda peer, matrix, _: plain_histogram.MatrixHolder(peer, matrix)
-    bits, spread = engine.key_bits, setting.spread
-    return lambda peer, matrix, bound: paillier_histogram.MatrixHolder(peer, matrix, bound, bits, spread)
+
+    def open_engine(peer: Peer, matrix: BinMatrix, shape: Shape) -> MatrixHolder:
+        if engine.name == "hint":
+            holder = private_histogram.MatrixHolder(
+                peer, matrix, shape, half=setting.seed_half, hints=setting.hints, threads=setting.threads
+            )
+            setting.schemes.append(holder.scheme)
+            return holder
+        setting.schemes.append(engine.scheme)
+        if engine.name == "plaintext":
+            return plain_histogram.MatrixHolder(peer, matrix)
+        return paillier_histogram.MatrixHolder(peer, matrix, shape.bound, engine.key_bits, setting.spread)
+
+    return open_engine
 
 
 def _blinding(setting: Setting, names: Sequence[str]) -> Rows:

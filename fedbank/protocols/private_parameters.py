@@ -49,6 +49,7 @@ from fedbank.errors import UsageError
 from fedbank.protocols.histogram import Scheme, Shape
 
 __all__ = [
+    "LEAST_SCHEME",
     "MOST_COEFFICIENTS",
     "MOST_SAMPLES",
     "Parameters",
@@ -94,6 +95,17 @@ INNER_SETS = (InnerSet(2048, 81920.0, (143, 137)), InnerSet(4096, 3.2, (232, 223
 OUTER_SETS = (
     OuterSet((562949952847873, 562949952798721, 562949952700417), (199, 191)),
     OuterSet((8796092858369, 8796092792833, 8796092661761, 8796092399617), (166, 160)),
+)
+ESTIMATE = (
+    "primal-uSVP estimate (ADPS16, AGVW17), the lower of two cost models (BDGL16, MATZOV22); no run of the "
+    "lattice-estimator"
+)
+# What holds whatever the sizes turn out to be.
+LEAST_SCHEME = Scheme(
+    "hint",
+    "RLWE, parameters by the tables' sizes",
+    min(min(each.security) for each in (*INNER_SETS, *OUTER_SETS)),
+    ESTIMATE,
 )
 
 
@@ -201,8 +213,7 @@ class Parameters:
             f"outer dimension {self.outer_dimension}, log2 Q {math.log2(self.outer_modulus):.1f}; "
             f"noise {self.noise:.2f} of a unit, failure 2^{self.log2_failure:.1f}",
             self.security_bits,
-            "primal-uSVP estimate (ADPS16, AGVW17), the lower of two cost models (BDGL16, MATZOV22); "
-            "no run of the lattice-estimator",
+            ESTIMATE,
         )
 
 
