@@ -103,7 +103,7 @@ class Responder:
 
     def __init__(self, layout: Layout, seed: bytes, packed: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> None: ...
 
-    def respond(self, layout: Layout, seed: bytes, packed: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], hint: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: bytes, threads: int) -> tuple:
+    def respond(self, layout: Layout, seed: bytes, packed: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], hint: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: bytes, threads: int) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8], NDArray[numpy.uint64]]:
         """
         Masked, re-randomised and flooded responses (useful, other), and the masks (vectors, rows).
         """

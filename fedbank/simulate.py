@@ -100,7 +100,9 @@ def simulate(
         for thread in threads:
             thread.start()
         with _ends(list(peers.values()), steps[job.active], errors):
-            active.append(train_active(peers, ready[job.active], Setting(job, steps[job.active], spread, threads=workers)))
+            active.append(
+                train_active(peers, ready[job.active], Setting(job, steps[job.active], spread, threads=workers))
+            )
         for thread in threads:
             thread.join()
     if errors:

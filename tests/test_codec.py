@@ -22,6 +22,14 @@ from fedbank.errors import PeerError, UsageError
 from fedbank.protocols.ecdh_psi import Doubled, Masked, SetSize
 from fedbank.protocols.paillier_histogram import Ciphertexts, PackedSums, PublicKey
 from fedbank.protocols.plain_histogram import PlainSums, PlainVectors
+from fedbank.protocols.private_histogram import (
+    MaskedProducts,
+    OuterPublicKey,
+    SeedHalf,
+    Shares,
+    VectorSecrets,
+    Words,
+)
 from fedbank.talk.codec import F64, I64, U8, Bound, Message, Most, decode, encode, kind_of, largest
 from fedbank.talk.peer import Stopped
 from fedbank.talk.session import Greeting
@@ -259,6 +267,30 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
     PlainSums: (
         PlainSums(np.array([[[3], [-4]]])),
         "0b6572734322e397030100000000000000020000000000000001000000000000000300000000000000fcffffffffffffff",
+    ),
+    SeedHalf: (
+        SeedHalf(b"\x01\x02"),
+        "215dd6dde1cf471602000000000000000102",
+    ),
+    OuterPublicKey: (
+        OuterPublicKey(b"\x01\x02", np.array([3, 4], np.uint8)),
+        "bc14fff1fa901ea3020000000000000001020102000000000000000304",
+    ),
+    VectorSecrets: (
+        VectorSecrets(b"\x01\x02", np.array([[3, 4]], np.uint8)),
+        "6c76197f2cdb657f0200000000000000010202010000000000000002000000000000000304",
+    ),
+    MaskedProducts: (
+        MaskedProducts(np.array([[1]], np.uint8), np.array([[2, 3]], np.uint8)),
+        "5515647598dae5e102010000000000000001000000000000000102010000000000000002000000000000000203",
+    ),
+    Words: (
+        Words(np.array([[[1, 2]]], np.uint8)),
+        "3466baaa5fed2fab030100000000000000010000000000000002000000000000000102",
+    ),
+    Shares: (
+        Shares(np.array([[[1, 2]]], np.uint8)),
+        "219837e03c08e609030100000000000000010000000000000002000000000000000102",
     ),
 }
 

@@ -179,7 +179,7 @@ def active(
     own = BinMatrix(bins.codes(features), bins.width)
     state = state or first_active_state(labels, train, parameters)
     holders = [_meet_passive(partner, engine, part, state, parameters) for partner in partners]
-    asked = [places[train[places]] for places in (partner.places(len(part)) for partner in partners)]
+    asked = [_asked(partner, train) for partner in partners]
     while another_tree(state, parameters):
         drawn = _drawn(train, parameters, state.trees)
         grower = _Tree(partners, holders, asked, own, gradients(state.margin, labels, parameters), drawn, parameters)
@@ -246,7 +246,7 @@ class _Tree:
         self,
         partners: Sequence[Partner],
         holders: Sequence[VectorHolder],
-        asked: Sequence[Ints],
+        asked: Sequence[Ints | None],
         own: BinMatrix,
         derivatives: Quantised,
         drawn: Bits,
@@ -256,14 +256,15 @@ class _Tree:
         self._holders = holders
         self._asked = asked
         self._own = own
-        self._derivatives = derivatives
-        self._drawn = drawn
+        self._derivatives = derivatives.within(drawn)
+        self._rows = len(drawn)
         self._parameters = parameters
         self._tree = GrownTree.empty(parameters.nodes, len(drawn))
+        self._members = {0: np.arange(len(drawn))}  # the rows of each node that may still be split
 
     def grow(self, bins: Bins) -> GrownTree:
         tree = self._tree
-        g, h = self._derivatives.within(self._drawn).sum(axis=1)
+        g, h = self._derivatives.sum(axis=1)
         alive = {0: (int(g), int(h))}
         sums: list[Ints] = []
         for level in range(self._parameters.max_depth):
@@ -282,6 +283,7 @@ class _Tree:
                 alive[2 * node + 2] = (g - split.left_g, h - split.left_h)
         for node, (g, h) in alive.items():
             tree.owner[node] = LEAF
+            tree.leaf[self._members[node]] = node
             tree.weight[node] = leaf_weight(g, h, self._parameters)
             tree.cover[node] = h / self._parameters.scale
         return tree
@@ -289,7 +291,10 @@ class _Tree:
     def _level_sums(self, level: int, above: list[Ints]) -> list[Ints]:
         """Sums of each party, own first: int64 (nodes of the level, 2, columns, width)."""
         asked = [0] if level == 0 else range(2**level - 1, 2 ** (level + 1) - 1, 2)
-        vectors = np.concatenate([self._derivatives.within(self._drawn & (self._tree.leaf == node)) for node in asked])
+        vectors = np.zeros((2 * len(asked), self._rows), dtype=np.int64)
+        for at, node in enumerate(asked):
+            if (members := self._members.get(node)) is not None:
+                vectors[2 * at : 2 * at + 2, members] = self._derivatives[:, members]
         theirs = (self._ask_sums(vectors, *pair) for pair in zip(self._asked, self._holders, strict=True))
         found = [self._own.times(vectors), *theirs]
         left = [sums.reshape(len(asked), 2, *sums.shape[1:]) for sums in found]
@@ -314,13 +319,15 @@ class _Tree:
         for owner, partner in enumerate(self._partners, start=1):
             won = {node: split for node, (winner, split) in splits.items() if winner == owner}
             left.update(zip(won, self._ask_routes(partner, won), strict=True))
-        where = self._tree.leaf
         for node, (owner, split) in splits.items():
             self._record(node, owner, split, bins)
-            here = where == node
-            where[here] = np.where(left[node][here], 2 * node + 1, 2 * node + 2)
+            members = self._members.pop(node)
+            goes_left = left[node][members]
+            self._members[2 * node + 1], self._members[2 * node + 2] = members[goes_left], members[~goes_left]
 
-    def _ask_sums(self, vectors: Ints, asked: Ints, holder: VectorHolder) -> Ints:
+    def _ask_sums(self, vectors: Ints, asked: Ints | None, holder: VectorHolder) -> Ints:
+        if asked is None:
+            return holder.sums(vectors)
         inside = np.ascontiguousarray(vectors[:, asked])
         sums = holder.sums(inside)
         outside = vectors.sum(axis=1) - inside.sum(axis=1)
@@ -336,7 +343,7 @@ class _Tree:
                 missing_left.astype(np.uint8),
             )
         )
-        return _receive_routes(partner, missing_left, len(self._drawn))
+        return _receive_routes(partner, missing_left, self._rows)
 
     def _record(self, node: int, owner: int, split: Split, bins: Bins) -> None:
         tree = self._tree
@@ -384,9 +391,19 @@ def _receive_routes(partner: Partner, missing_left: Bits, rows: int) -> Bits:
     """The bits of a party's splits, bool (splits, rows); people whom it does not hold go the missing way."""
     places = partner.places(rows)
     packed = partner.peer.receive(Routes, bits=(len(missing_left), _packed(len(places)))).bits
+    if partner.rows is None:
+        return _unpack(packed, rows)
     routes = np.repeat(missing_left[:, None], rows, axis=1)
     routes[:, places] = _unpack(packed, len(places))
     return routes
+
+
+def _asked(partner: Partner, train: Bits) -> Ints | None:
+    """The training rows that a party holds, in the common order; None if they are all rows in the table's order."""
+    if partner.rows is None and train.all():
+        return None
+    places = partner.places(len(train))
+    return places[train[places]]
 
 
 def _meet_passive(

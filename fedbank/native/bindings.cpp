@@ -22,6 +22,8 @@ using Given = nb::ndarray<const T, nb::ndim<dimensions>, nb::c_contig, nb::devic
 template <class T>
 using Made = nb::ndarray<nb::numpy, T>;
 
+using Response = nb::typed<nb::tuple, Made<std::uint8_t>, Made<std::uint8_t>, Made<std::uint64_t>>;
+
 template <class T>
 struct Array {
     T* data;
@@ -262,7 +264,7 @@ NB_MODULE(_native, module) {
                  new (self) Responder(layout, key_of(seed), packed.data());
              }, "layout"_a, "seed"_a, "packed"_a)
         .def("respond", [](const Responder& self, const Layout& layout, nb::bytes seed, Given<std::uint8_t, 2> packed,
-                           Given<std::uint64_t, 2> hint, nb::bytes key, unsigned threads) {
+                           Given<std::uint64_t, 2> hint, nb::bytes key, unsigned threads) -> Response {
                  std::size_t rows = hint.shape(0), groups = layout.groups(rows), bytes = layout.response_bits / 8;
                  expect(packed.shape(0) == layout.blocks() && packed.shape(1) == layout.packed_bytes() &&
                             hint.shape(1) == layout.inner_dimension,
@@ -276,7 +278,7 @@ NB_MODULE(_native, module) {
                      self.respond(layout, open, packed.data(), hint.data(), rows, fresh, threads, useful.data,
                                   other.data, masks.data);
                  }
-                 return nb::make_tuple(useful.handle, other.handle, masks.handle);
+                 return Response(nb::make_tuple(useful.handle, other.handle, masks.handle));
              }, "layout"_a, "seed"_a, "packed"_a, "hint"_a, "key"_a, "threads"_a,
              "Masked, re-randomised and flooded responses (useful, other), and the masks (vectors, rows).");
     module.def(

@@ -59,8 +59,8 @@ struct Kernels {
     void (*inverse)(double* x, const Roots& roots, unsigned layers);
     // out = x y mod p, entrywise; |x|, |y| <= p.
     void (*multiply)(double* out, const double* x, const double* y, std::size_t count, double p);
-    // out[r][w] = sum_d plain[r][d] cipher[w / 16][d][w % 16] mod p, entries in [0, p), p < 2^49, depth <= 1024; the width
-    // is a multiple of 16, and `cipher` stands in strips of 16 columns.
+    // out[r][w] = sum_d plain[r][d] cipher[w / 16][d][w % 16] mod p, up to p from zero. Entries in [0, p), p < 2^49,
+    // depth <= 1024; the width is a multiple of 16, and `cipher` stands in strips of 16 columns.
     void (*products)(const std::uint64_t* plain, const std::uint64_t* cipher, std::size_t rows, std::size_t depth,
                      std::size_t width, const Barrett& modulus, double* out, std::size_t out_stride);
     // Residues of [0, p) from doubles of absolute value up to 2^51.

@@ -143,9 +143,33 @@ void canonical(std::uint64_t* out, const double* x, std::size_t count, double p)
 inline __m512i low_product(__m512i sum, __m512i x, __m512i y) { return _mm512_madd52lo_epu64(sum, x, y); }
 inline __m512i high_product(__m512i sum, __m512i x, __m512i y) { return _mm512_madd52hi_epu64(sum, x, y); }
 
+// 2^50 and 2^100 modulo p, to reduce sums in three limbs of 50 bits.
+struct Powers {
+    Real p, one_over_p, once, once_over, twice, twice_over;
+    explicit Powers(const Barrett& modulus) {
+        double q = static_cast<double>(modulus.p);
+        auto near_zero = [&](unsigned bits) {
+            auto rest = static_cast<std::uint64_t>((static_cast<unsigned __int128>(1) << bits) % modulus.p);
+            return static_cast<double>(rest) - (rest > modulus.p / 2 ? q : 0.0);
+        };
+        double one = near_zero(50), two = near_zero(100);
+        p = real(q), one_over_p = real(1.0 / q);
+        once = real(one), once_over = real(one / q), twice = real(two), twice_over = real(two / q);
+    }
+    // low + 2^52 high, for low < 2^62 and high < 2^56.
+    Real reduce(Word low, Word high) const {
+        constexpr std::uint64_t limb = (1ull << 50) - 1;
+        Word middle = (low >> 50) + (high << 2);
+        Real a = __builtin_convertvector(low & limb, Real), b = __builtin_convertvector(middle & limb, Real),
+             c = __builtin_convertvector(middle >> 50, Real);
+        Real sum = a + product_modulo(b, once, once_over, p) + product_modulo(c, twice, twice_over, p);
+        return tame(sum, p, one_over_p);
+    }
+};
+
 // `count` (at most 4) rows of `plain` times 16 columns of `cipher`: sums of the low and high 52 bits of the products.
 template <std::size_t count>
-void product_tile(const std::uint64_t* plain, const std::uint64_t* cipher, std::size_t depth, const Barrett& modulus,
+void product_tile(const std::uint64_t* plain, const std::uint64_t* cipher, std::size_t depth, const Powers& powers,
                   double* out, std::size_t out_stride) {
     __m512i low[count][2] = {}, high[count][2] = {};
     for (std::size_t d = 0; d < depth; ++d) {
@@ -159,14 +183,8 @@ void product_tile(const std::uint64_t* plain, const std::uint64_t* cipher, std::
         }
     }
     for (std::size_t r = 0; r < count; ++r)
-        for (std::size_t side = 0; side < 2; ++side) {
-            alignas(64) std::uint64_t lows[8], highs[8];
-            _mm512_store_si512(lows, low[r][side]);
-            _mm512_store_si512(highs, high[r][side]);
-            for (std::size_t i = 0; i < 8; ++i)
-                out[r * out_stride + 8 * side + i] = static_cast<double>(
-                    modulus.reduce((static_cast<unsigned __int128>(highs[i]) << 52) + lows[i]));
-        }
+        for (std::size_t side = 0; side < 2; ++side)
+            store(out + r * out_stride + 8 * side, powers.reduce((Word)low[r][side], (Word)high[r][side]));
 }
 #else
 template <std::size_t count>
@@ -184,7 +202,12 @@ void product_tile(const std::uint64_t* plain, const std::uint64_t* cipher, std::
 #endif
 
 void products(const std::uint64_t* plain, const std::uint64_t* cipher, std::size_t rows, std::size_t depth,
-              std::size_t width, const Barrett& modulus, double* out, std::size_t out_stride) {
+              std::size_t width, const Barrett& barrett, double* out, std::size_t out_stride) {
+#if defined(__AVX512IFMA__)
+    const Powers modulus(barrett);
+#else
+    const Barrett& modulus = barrett;
+#endif
     for (std::size_t w = 0; w < width; w += 16) {
         const std::uint64_t* strip = cipher + w * depth;
         std::size_t r = 0;

@@ -26,25 +26,27 @@ void pack(const std::uint64_t* values, std::size_t count, unsigned bits, std::ui
 
 // Throws if a value is not below p, or if bits are left over.
 void unpack(const std::uint8_t* in, std::size_t count, std::uint64_t p, double* out) {
-    unsigned bits = bits_of(p), held = 0;
-    unsigned __int128 waiting = 0;
+    unsigned bits = bits_of(p);
+    std::size_t bytes = run_bytes(p, count);
     std::uint64_t mask = (1ull << bits) - 1, largest = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-        for (; held < bits; held += 8) waiting |= static_cast<unsigned __int128>(*in++) << held;
-        std::uint64_t value = static_cast<std::uint64_t>(waiting) & mask;
-        waiting >>= bits;
-        held -= bits;
+    for (std::size_t i = 0; i < count; ++i) {  // a value and its offset of up to 7 bits lie within 8 bytes
+        std::size_t at = i * bits / 8;
+        std::uint64_t word = 0;
+        if (at + 8 <= bytes) std::memcpy(&word, in + at, 8);
+        else std::memcpy(&word, in + at, bytes - at);
+        std::uint64_t value = (word >> (i * bits % 8)) & mask;
         largest = std::max(largest, value);
-        out[i] = static_cast<double>(value);
+        out[i] = static_cast<double>(static_cast<std::int64_t>(value));
     }
-    if (largest >= p || waiting) throw std::out_of_range("A residue is not below its prime.");
+    unsigned over = static_cast<unsigned>(8 * bytes - count * bits);
+    if (largest >= p || (over && in[bytes - 1] >> (8 - over))) throw std::out_of_range("A residue is not below its prime.");
 }
 
 void public_residues(const Key& seed, Purpose purpose, std::uint64_t index, std::uint64_t p, std::size_t dimension,
                      double* out) {
     std::vector<std::uint64_t> whole(dimension);
     public_polynomial(seed, purpose, index, p, dimension, whole.data());
-    for (std::size_t i = 0; i < dimension; ++i) out[i] = static_cast<double>(whole[i]);
+    for (std::size_t i = 0; i < dimension; ++i) out[i] = static_cast<double>(static_cast<std::int64_t>(whole[i]));
 }
 
 // Several secrets to be forgotten when they leave their scope.

@@ -60,8 +60,8 @@ class RowSplit(_Strict):
 class Engine(_Strict):
     """How histograms are protected.
 
-    `hint` is the fast one (`protocols.private_histogram`), `paillier` the reference for small data; `plaintext` protects
-    nothing and is refused by default. `key_bits` is Paillier's.
+    `hint` is the fast one (`protocols.private_histogram`), `paillier` the reference for small data; `plaintext`
+    protects nothing and is refused by default. `key_bits` is Paillier's.
     """
 
     name: Literal["hint", "paillier", "plaintext"] = "hint"

@@ -245,7 +245,11 @@ def gather(conversations: Sequence[Peer], rows: Sequence[Rows], table: Table) ->
     people = np.array(sorted(set(np.concatenate(rows).tolist()), key=table.ids.__getitem__), dtype=np.int64)
     place = np.empty(len(table), dtype=np.int64)
     place[people] = np.arange(len(people))
-    return people, [Partner(peer, place[common]) for peer, common in zip(conversations, rows, strict=True)]
+    held = [place[common] for common in rows]
+    return people, [
+        Partner(peer, None if np.array_equal(places, np.arange(len(people))) else places)
+        for peer, places in zip(conversations, held, strict=True)
+    ]
 
 
 @contextlib.contextmanager

@@ -3,19 +3,19 @@
 M is the one-hot bin matrix of the matrix holder (rows = bins of all features, columns = samples), v a vector of the
 vector holder. All sizes are those of `private_parameters.choose`; q = 2^64, T = 2^kappa, Delta = 2^(64-l).
 
-0. Both send half of a seed; A (samples x N) is expanded from the hash of both: a polynomial a_j for every N samples, row
-   i of a block of A is its i-th negacyclic rotation. vector holder -> matrix holder: the public key of an RLWE scheme.
-   Once per table, matrix holder: H = M A mod q, the hint. It is kept while seed, table and bins stay the same.
+0. Both send half of a seed; A (samples x N) is expanded from the hash of both: a polynomial a_j for every N samples,
+   row i of a block of A is its i-th negacyclic rotation. vector holder -> matrix holder: the public key of an RLWE
+   scheme. Once per table, matrix holder: H = M A mod q, the hint, kept while seed, table and bins stay the same.
 1. For the next V vectors, vector holder draws a fresh ternary s for each.
    vector holder -> matrix holder: Enc(s).
    matrix holder, with rho uniform in Z_T for every value: Enc(-H s - rho), plus a fresh encryption of zero under the
    public key, plus the flood, switched to a smaller modulus; coefficients without a value are dropped.
    matrix holder -> vector holder: that. Decrypted: w = -H s - rho in Z_T.
 2. For every vector, vector holder -> matrix holder: the top bytes of c = A s + e + Delta 4 v mod q.
-   matrix holder: u = M c, a plain histogram, rounded to Z_T. Its share is u + rho, the vector holder's is w: their sum is
-   T / 2^l (4 M v) and a small error. Both round their shares to Z_(2^l): now the sum is 4 M v, off by one at most.
-3. To open to the vector holder, a step of its own: matrix holder -> vector holder: its rounded share. The sum's two guard
-   bits are rounded away, M v is exact.
+   matrix holder: u = M c, a plain histogram, rounded to Z_T. Its share is u + rho, the vector holder's is w: their sum
+   is T / 2^l (4 M v) and a small error. Both round their shares to Z_(2^l): their sum is 4 M v, off by one at most.
+3. To open to the vector holder, a step of its own: matrix holder -> vector holder: its rounded share. The two guard
+   bits of the sum are rounded away, M v is exact.
 
 Who learns what
 ---------------
@@ -23,11 +23,12 @@ vector holder : from 0 to 2 nothing: w is uniform. From 3, M v; and with its own
                 of 4 M v: up to one bit a value about M e and the rounding of H
 matrix holder : the number of vectors and of samples, and their declared bound; c and Enc(s) are pseudorandom
 
-Assumptions: semi-honest parties; RLWE at both parameter sets (`lattice_security`). No s, e, rho or encryption randomness
-serves two messages: they live in memory only, are drawn from the operating system's generator through ChaCha20, and a
-secret refuses its second use. Sources: our own, after SimplePIR's hint (Henzinger et al. 2023), BFV (Fan and Vercauteren
-2012), flooding (Gentry 2009). Security argument and warnings: `docs/protocols/private-histogram.md`. Held by
-`tests/test_private_histogram.py` (equality, dangers and their absence, simulators).
+Assumptions: semi-honest parties; RLWE at both parameter sets (`lattice_security`). No s, e, rho or randomness of an
+encryption serves two messages: they live in memory only, are drawn from the operating system's generator through
+ChaCha20, and a secret refuses its second use. Sources: our own, after SimplePIR's hint (Henzinger et al. 2023), BFV
+(Fan and Vercauteren 2012), flooding (Gentry 2009). Security argument and warnings:
+`docs/protocols/private-histogram.md`. Held by `tests/test_private_histogram.py` (equality, simulators) and
+`tests/test_private_dangers.py`.
 """
 
 from __future__ import annotations
