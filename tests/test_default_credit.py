@@ -1,7 +1,7 @@
 """The party programs on a real table, default of credit cards: 30,000 people, the labels with the bank.
 
-Two processes, mutual TLS. With the mock on everybody and under Paillier-3072 on a sample the trees equal an independent
-reference split for split, and the AUC is that of XGBoost on the joined table.
+Two processes, mutual TLS. Under the hint method on everybody, with the mock and under Paillier-3072 on samples, the
+trees equal an independent reference split for split, and the AUC is that of XGBoost on the joined table.
 """
 
 import importlib.util
@@ -32,7 +32,11 @@ rows = {{ test = 0.3, seed = 11, limit = {limit} }}
 boosting = {{ trees = {trees}, max_depth = {depth}, eta = 0.3 }}
 engine = {{ name = "{engine}" }}
 """
-RUNS = {"plaintext": {"limit": 0, "trees": 20, "depth": 4}, "paillier": {"limit": 300, "trees": 2, "depth": 3}}
+RUNS = {
+    "hint": {"limit": 0, "trees": 20, "depth": 4},
+    "plaintext": {"limit": 3_000, "trees": 3, "depth": 4},
+    "paillier": {"limit": 300, "trees": 2, "depth": 3},
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,7 @@ def tables(shared):
 
 @pytest.fixture(scope="module")
 def done(tables, tmp_path_factory):
-    """Both programs, twice: the folders that they left, by engine."""
+    """Both programs, three times: the folders that they left, by engine."""
     folder = tmp_path_factory.mktemp("credit")
     loopback.lay_out(folder, tables, active="bank", id_column="id", label="default", plaintext=True)
     said = []
@@ -102,8 +106,8 @@ def test_trees_equal_the_reference_split_for_split(done, tables, engine):
 
 
 def test_auc_is_that_of_xgboost_on_the_joined_table(done, tables):
-    _, scores = federated(done, "plaintext")
-    people, columns, train = joined(done, tables, "plaintext", scores)
+    _, scores = federated(done, "hint")
+    people, columns, train = joined(done, tables, "hint", scores)
     features, labels = people[[name for _, name in columns]].to_numpy(np.float64), people["default"].to_numpy()
     model = xgboost.XGBClassifier(
         n_estimators=20, max_depth=4, learning_rate=0.3, max_bin=32, tree_method="hist", n_jobs=2

@@ -231,7 +231,7 @@ class Outer(NamedTuple):
     def step(self) -> int:
         """round(Q / T)"""
         q, t = self.p.outer_modulus, 2**self.p.ring_bits
-        return (2 * q + t) // (2 * t)
+        return int((2 * q + t) // (2 * t))
 
     def joined(self, runs: list[list[int]]) -> list[int]:
         """Numbers modulo Q from their residues modulo each prime."""
@@ -279,7 +279,7 @@ class Outer(NamedTuple):
     def switched(self, x: int) -> int:
         """round(x 2^r / Q) modulo 2^r."""
         q, r = self.p.outer_modulus, self.p.response_bits
-        return ((x << (r + 1)) + q) // (2 * q) % 2**r
+        return int(((x << (r + 1)) + q) // (2 * q) % 2**r)
 
     def response(
         self, seeds: tuple[bytes, bytes], b: list[int], secrets: list[list[int]], hint: Ints, group: int, key: bytes
@@ -542,16 +542,17 @@ def test_gaussian_samples_equal_the_definition(sigma: float) -> None:
         assert _native.gaussian(KEY, sigma, count).tolist() == gaussian(tape(KEY, ERROR), sigma, count)
 
 
-def test_a_sample_on_a_limit_is_decided_by_further_bits() -> None:
+@pytest.mark.parametrize("key", [KEY, *(bytes([number]) * 32 for number in (3, 11, 29))], ids=range(4))
+def test_a_sample_on_a_limit_is_decided_by_further_bits(key: bytes) -> None:
     """About once in half a million words; the words after it are then used one place later."""
-    words = chacha20(KEY, ERROR, 0, 400_000)
+    words = chacha20(key, ERROR, 0, 400_000)
     halves = np.unique(cumulative(WIDE).upper_halves)
     lower, upper = words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)
     (at, *_) = np.flatnonzero(np.isin(lower, halves) | np.isin(upper, halves))
     rest = iter(words[at : at + 501].tolist())
     expected = gaussian(rest, WIDE, 500)
     assert not list(rest)
-    assert _native.gaussian(KEY, WIDE, at + 500)[at:].tolist() == expected
+    assert _native.gaussian(key, WIDE, int(at) + 500)[at:].tolist() == expected
 
 
 def many_samples(sigma: float) -> Ints:
@@ -858,6 +859,8 @@ TINIES = {
     "four primes": replace(TINY, outer_primes=OUTER_SETS[1].primes, ring_bits=53, response_bits=64, flood_bits=112),
     "one column": replace(TINY, rows_together=16, columns_together=1),
     "one row": replace(TINY, rows_together=1, columns_together=16),
+    # Finer than Q: this shows x itself, and with it the errors of the fresh encryption of zero.
+    "one prime": replace(TINY, outer_primes=tuple(PRIMES[:1]), ring_bits=8, response_bits=64, flood_bits=20),
     "32 vectors": replace(TINY, outer_dimension=1024, vectors_together=32, rows_together=4, columns_together=8),
 }
 
@@ -1105,7 +1108,7 @@ def test_secrets_of_another_number_or_dimension_are_refused() -> None:
             key.encrypt(layout, _native.InnerSecrets(OTHER_KEY, count, dimension), SEED, FRESH, 1)
 
 
-GOOD_LAYOUT = {
+GOOD_LAYOUT: dict[str, Any] = {
     "primes": list(OUTER_SETS[0].primes),
     "steps": [1, 1, 1],
     "dimension": 8192,
@@ -1141,19 +1144,43 @@ GOOD_LAYOUT = {
         {"response_bits": 72},
         {"flood_bits": 0},
         {"flood_bits": 121},
+        {"primes": [PRIMES[0], PRIMES[1], PRIMES[2] + 2]},
+        {"primes": [PRIMES[0], PRIMES[1], PRIMES[0]]},
+        {"steps": [1, 1, PRIMES[2]]},
     ],
     ids=str,
 )
 def test_a_layout_that_does_not_fit_together_is_refused(wrong: dict[str, Any]) -> None:
     assert _native.Layout(**GOOD_LAYOUT).blocks == 256
-    with pytest.raises(ValueError, match="layout of the ciphertexts does not fit"):
+    with pytest.raises(ValueError, match="does not fit together|prime of 31 to 49 bits|primes of a layout must differ"):
         _native.Layout(**{**GOOD_LAYOUT, **wrong})
 
 
-def test_a_layout_of_numbers_that_are_not_primes_makes_no_key() -> None:
-    layout = _native.Layout(**{**GOOD_LAYOUT, "primes": [PRIMES[0], PRIMES[1], PRIMES[2] + 2]})
-    with pytest.raises(ValueError, match="prime of 31 to 49 bits"):
-        _native.OuterKey(KEY, layout)
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(TINY, outer_primes=OUTER_SETS[1].primes),
+        replace(TINY, outer_primes=TINY.outer_primes[:2]),
+        replace(TINY, outer_primes=TINY.outer_primes[::-1]),
+        replace(TINY, outer_dimension=512, vectors_together=32),
+        replace(TINY, outer_dimension=512, rows_together=4),
+    ],
+    ids=["more primes", "fewer primes", "another order", "more vectors", "more rows"],
+)
+def test_a_key_takes_no_layout_of_other_rings(other: Parameters) -> None:
+    """Its transforms are of one dimension and of certain primes; others would be read beyond their end."""
+    hint = some_words(3, 128)
+    ours, theirs, layout = exchange(TINY, hint), exchange(other, hint), layout_of(other)
+    responder = _native.Responder(layout_of(TINY), SEED, ours.public)
+    secrets = _native.InnerSecrets(OTHER_KEY, other.vectors_together, 128)
+    for refuse in (
+        lambda: ours.key.public_key(layout, SEED, FRESH),
+        lambda: ours.key.encrypt(layout, secrets, SEED, FRESH, 1),
+        lambda: ours.key.decrypt(layout, theirs.useful, theirs.other, 3, 1),
+        lambda: responder.respond(layout, OTHER_SEED, theirs.ciphertexts, hint, FRESH, 1),
+    ):
+        with pytest.raises(ValueError, match="layout is of other rings"):
+            refuse()
 
 
 # Secrets
@@ -1174,6 +1201,9 @@ def test_secrets_are_neither_shown_nor_copied(kind: str) -> None:
             duplicate(held)
     assert not hasattr(held, "__dict__")
     shown = {"InnerSecrets": "InnerSecrets(16, secret)", "OuterKey": "OuterKey(secret)"}
+    if kind in shown:
+        with pytest.raises(TypeError, match="no truth value"):
+            bool(held)
     for text in (repr(held), str(held), f"{held}"):
         assert text == shown[kind] if kind in shown else text.startswith(f"<fedbank._native.{kind} object at ")
 
@@ -1184,8 +1214,10 @@ def test_secrets_are_neither_shown_nor_copied(kind: str) -> None:
 def all_bytes(threads: int) -> dict[str, bytes]:
     """What every function of the core makes of fixed keys."""
     codes, words, vectors = some_codes(3, 70_001, 33), some_words(9, 70_001), some_vectors(9, 5000)
-    layers = replace(choose(SHAPES["four primes"]), dimension=256)
-    outer = exchange(layers, some_words(layers.rows_together * 2 + 1, 256), threads)
+    large = replace(choose(SHAPES["four primes"]), dimension=256)
+    small = TINIES["32 vectors"]  # threads share responses sixteen at a time
+    outer = exchange(large, some_words(large.rows_together * 2 + 1, 256), threads)
+    many = exchange(small, some_words(small.rows_together * 40 + 1, 128), threads)
     return {
         "histogram": _native.histogram(codes, 33, words, threads).tobytes(),
         **{
@@ -1198,6 +1230,7 @@ def all_bytes(threads: int) -> dict[str, bytes]:
             for size, sigma in product((4, 5, 6, 7, 8), (NARROW, WIDE))
         },
         **{name: getattr(outer, name).tobytes() for name in Exchange._fields[1:]},
+        **{f"many {name}": getattr(many, name).tobytes() for name in Exchange._fields[1:]},
         "stream": _native.key_stream(KEY, 1, 0, 5000).tobytes(),
         "gaussian": _native.gaussian(KEY, WIDE, 50_000).tobytes(),
         "ternary": _native.ternary(KEY, 50_000).tobytes(),

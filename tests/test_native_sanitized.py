@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 CORPUS = ROOT / "tests" / "fuzz_corpus"
-MUTATIONS = 60
+MUTATIONS = 30
 Build = Callable[..., Path]
 
 

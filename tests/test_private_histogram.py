@@ -1265,3 +1265,24 @@ def test_the_outer_key_is_renewed_when_its_flood_is_spent(batches: int, monkeypa
     keys = kinds(talk.left_peer.said, OuterPublicKey)
     assert len(keys) == -(-3 // batches)  # three batches in all
     assert len({encode(key) for key in keys}) == len({key.seed for key in keys}) == len(keys)
+
+
+@pytest.mark.parametrize(
+    "other", [Shape(3, 3, 3, 7, 16), Shape(3, 2, 4, 7, 16), Shape(4, 2, 3, 7, 16), Shape(3, 1, 6, 7)]
+)
+def test_a_matrix_of_other_sizes_than_agreed_is_refused_before_anything_is_said(other: Shape, saying: Saying) -> None:
+    peer = saying([])
+    with pytest.raises(UsageError, match="the matrix has 3 samples, 2 features and 3 bins, agreed were"):
+        private_histogram.MatrixHolder(peer, MATRIX, other)
+    assert peer.transcript == []
+
+
+def test_vectors_of_real_numbers_are_refused(converse: Converse) -> None:
+    shape = Shape(3, 2, 3, 7, 16)
+
+    def asks(peer: Peer) -> None:
+        holder = private_histogram.VectorHolder(peer, shape)
+        with pytest.raises(UsageError, match="whole numbers"):
+            holder.sums(np.full((1, 3), 0.5))  # type: ignore[arg-type]
+
+    converse(asks, lambda peer: private_histogram.MatrixHolder(peer, MATRIX, shape))

@@ -25,9 +25,6 @@ seed = 1
 trees = 30
 max_depth = 4
 eta = 0.2
-
-[engine]
-name = "plaintext"           # invented people: nothing to protect. For real ones: "paillier"
 """
 
 if __name__ == "__main__":
@@ -39,7 +36,7 @@ if __name__ == "__main__":
     }
     folder = Path("parties")
     shutil.rmtree(folder, ignore_errors=True)
-    lay_out(folder, tables, active="regulator", id_column="person_id", label="violation", group="group", plaintext=True)
+    lay_out(folder, tables, active="regulator", id_column="person_id", label="violation", group="group")
     for party in tables:
         (folder / party / "job.toml").write_text(JOB, encoding="utf-8")
     print(f"Prepared {folder}/bank and {folder}/regulator: run both notebooks now.")

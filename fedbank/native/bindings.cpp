@@ -103,6 +103,9 @@ Made<std::uint64_t> hint(Given<std::uint8_t, 2> codes, std::size_t width, nb::by
     return sums.handle;
 }
 
+// A secret is not asked whether it is true.
+bool no_truth(nb::handle) { throw nb::type_error("A secret has no truth value."); }
+
 Width width_of(double sigma) {
     if (sigma == 3.2) return Width::narrow;
     expect(sigma == 81920.0, "The width of an error is 3.2 or 81920.");
@@ -187,6 +190,7 @@ NB_MODULE(_native, module) {
                  new (self) InnerSecrets(key_of(key), count, dimension);
              }, "key"_a, "count"_a, "dimension"_a)
         .def("__len__", &InnerSecrets::count)
+        .def("__bool__", &no_truth)
         .def("__repr__", [](const InnerSecrets& self) { return "InnerSecrets(" + std::to_string(self.count()) + ", secret)"; });
 
     nb::class_<InnerRing>(module, "InnerRing", "The public matrix of a seed, ready for encrypting vectors over samples.")
@@ -229,6 +233,7 @@ NB_MODULE(_native, module) {
                  new (self) OuterKey(key_of(key), layout.primes, layout.dimension);
              }, "key"_a, "layout"_a)
         .def("__repr__", [](const OuterKey&) { return std::string("OuterKey(secret)"); })
+        .def("__bool__", &no_truth)
         .def("public_key", [](const OuterKey& self, const Layout& layout, nb::bytes seed, nb::bytes key) {
                  auto packed = made<std::uint8_t>({layout.packed_bytes()});
                  self.public_key(layout, key_of(seed), key_of(key), packed.data);

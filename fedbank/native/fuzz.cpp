@@ -1,6 +1,7 @@
 // Everything in the core that takes bytes from a peer, fed with any bytes of the right size: the first six bytes choose
 // the function and small sizes, the others are the peer's, repeated or cut to the exact number that the sizes ask for.
-// Every instruction set must give the same, a plain definition must agree, and residues not below their prime are refused.
+// Every instruction set must give the same, a plain definition must agree, and residues not below their prime must be
+// refused.
 // Built for libFuzzer by clang (scripts/fuzz), and for `replay.cpp` by any compiler.
 #include <algorithm>
 #include <cstdio>
@@ -22,8 +23,8 @@ namespace {
 using Bytes = std::vector<std::uint8_t>;
 using Words = std::vector<std::uint64_t>;
 
-// Public keys and ciphertexts are refused if a residue is not below its prime: these primes are just below a power of two,
-// where nearly any bytes pass, and just above one, where nearly none do. All are 1 modulo 16384.
+// Just below a power of two, where nearly any bytes are residues, and just above one, where nearly none are. All are 1
+// modulo 16384.
 const std::vector<std::vector<std::uint64_t>> prime_sets = {
     {562949952847873, 562949952798721, 562949952700417},
     {8796092858369, 8796092792833, 8796092661761, 8796092399617},
@@ -177,7 +178,8 @@ void matrix_holder(Input& input) {
     Layout layout = small_layout(input);
     std::size_t hint_rows = input.choice(20), flags = input.choice(256);
     Key seed = input.seed();
-    Bytes key = polynomials(input, layout, 1, flags & 1), secrets = polynomials(input, layout, layout.blocks(), flags & 2);
+    Bytes key = polynomials(input, layout, 1, flags & 1);
+    Bytes secrets = polynomials(input, layout, layout.blocks(), flags & 2);
     Bytes hint_bytes = input.peer(hint_rows * layout.inner_dimension * 8);
     Words hint(hint_rows * layout.inner_dimension);
     if (!hint.empty()) std::memcpy(hint.data(), hint_bytes.data(), hint_bytes.size());
@@ -186,7 +188,8 @@ void matrix_holder(Input& input) {
     Answer answer = on_every_path<Answer>([&] {
         return respond(layout, seed, key_received, secrets_received, hint, hint_rows, flags & 4 ? 2 : 1);
     });
-    expect(answer.refused != fits, fits ? "Residues below their primes are refused." : "A residue above its prime passes.");
+    expect(!(fits && answer.refused), "Residues below their primes are refused.");
+    expect(fits || answer.refused, "A residue that is not below its prime passes.");
     for (std::uint64_t mask : answer.masks) expect(!(mask >> layout.ring_bits), "A mask is not in its ring.");
 }
 

@@ -54,7 +54,7 @@ void public_block(const Key& seed, std::size_t dimension, std::uint64_t block, s
 }
 
 void make_hint(const Codes& matrix, const Key& seed, std::size_t dimension, unsigned threads, std::uint64_t* hint) {
-    std::memset(hint, 0, matrix.rows() * dimension * 8);
+    std::fill_n(hint, matrix.rows() * dimension, 0);
     std::size_t blocks = (matrix.samples + dimension - 1) / dimension;
     constexpr std::size_t together = 8;  // blocks whose windows are in memory at once
     Aligned<std::uint64_t> windows(together * 2 * dimension);

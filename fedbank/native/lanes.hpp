@@ -53,6 +53,19 @@ template <class T> static inline T load(const void* at) {
     __builtin_memcpy(&value, at, sizeof value);
     return value;
 }
+#if defined(__clang__)
+// GCC's built-in of this name.
+template <class Vector, class Places>
+static inline Vector __builtin_shuffle(Vector first, Vector second, Places places) {
+    constexpr std::size_t width = sizeof(Places) / sizeof(places[0]);
+    Vector out{};
+    for (std::size_t i = 0; i < width; ++i) {
+        auto place = static_cast<std::size_t>(places[i]);
+        out[i] = place < width ? first[place] : second[place - width];
+    }
+    return out;
+}
+#endif
 template <class T> static inline void store(void* at, T value) { __builtin_memcpy(at, &value, sizeof value); }
 
 // The nearest integer of |x| <= 2^51, by the addition that pushes the fraction out of the mantissa.

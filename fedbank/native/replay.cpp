@@ -38,7 +38,8 @@ Layout real_layout() {
     bool negative = rest >= ring / 2;
     std::uint64_t distance = negative ? ring - rest : rest;
     for (std::uint64_t p : layout.primes) {
-        auto step = static_cast<std::uint64_t>(static_cast<unsigned __int128>(distance % p) * inverse_modulo(ring % p, p) % p);
+        unsigned __int128 quotient = distance % p;
+        auto step = static_cast<std::uint64_t>(quotient * inverse_modulo(ring % p, p) % p);
         layout.steps.push_back(negative ? step : p - step);
     }
     return layout;
@@ -98,12 +99,13 @@ bool sums_are_exact(const Layout& layout, InnerSecrets& secrets, const Codes& ma
     }
     Bytes packed(vectors.size() * sent_bytes);
     InnerRing inner(key_of(7), layout.inner_dimension, samples, 2);
-    inner.encrypt(vectors.data(), layout.vectors, secrets, 0, 64 - bits + guard_bits, Width::wide, sent_bytes, key_of(8), 2,
-                  packed.data());
+    inner.encrypt(vectors.data(), layout.vectors, secrets, 0, 64 - bits + guard_bits, Width::wide, sent_bytes,
+                  key_of(8), 2, packed.data());
     Words sums(layout.vectors * rows);
     sum_packed(matrix, packed.data(), sent_bytes, layout.vectors, 2, sums.data());
     for (std::size_t i = 0; i < sums.size(); ++i) {
-        std::uint64_t theirs = rounded(rounded(sums[i], 64, layout.ring_bits) - products.masks[i], layout.ring_bits, bits);
+        std::uint64_t switched = rounded(sums[i], 64, layout.ring_bits);
+        std::uint64_t theirs = rounded(switched - products.masks[i], layout.ring_bits, bits);
         std::uint64_t total = theirs + rounded(products.shares[i], layout.ring_bits, bits);
         auto guarded = static_cast<std::int64_t>(total << (64 - bits)) >> (64 - bits);
         if ((guarded + (1 << (guard_bits - 1))) >> guard_bits != expected[i]) return false;

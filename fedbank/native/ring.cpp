@@ -1,5 +1,7 @@
 #include "ring.hpp"
 
+#include "sampler.hpp"
+
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -157,6 +159,8 @@ void WordRing::multiply(std::uint64_t* out, const double* x0, const double* x1, 
     for (std::size_t i = 0; i < size(); ++i)
         out[i] = static_cast<std::uint64_t>(static_cast<std::int64_t>(first[i])) +
                  word_primes[0] * static_cast<std::uint64_t>(static_cast<std::int64_t>(second[i]));
+    wipe(first.data(), size() * sizeof(double));
+    wipe(second.data(), size() * sizeof(double));
 }
 
 std::shared_ptr<const WordRing> word_ring(std::size_t size) {

@@ -52,7 +52,7 @@ void public_residues(const Key& seed, Purpose purpose, std::uint64_t index, std:
 // Several secrets to be forgotten when they leave their scope.
 template <class T>
 struct Secret : Aligned<T> {
-    using Aligned<T>::vector;
+    using std::vector<T, OnCacheLine<T>>::vector;
     ~Secret() { wipe(this->data(), this->size() * sizeof(T)); }
 };
 
@@ -137,6 +137,11 @@ void Layout::check() const {
                 ring_bits >= 1 && ring_bits <= 53 && response_bits > ring_bits && response_bits <= 64 &&
                 response_bits % 8 == 0 && flood_bits >= 1 && flood_bits <= 120;
     if (!fits) throw std::invalid_argument("The layout of the ciphertexts does not fit together.");
+    for (std::size_t k = 0; k < primes.size(); ++k) {
+        ring(primes[k], dimension);  // throws if it is no such prime
+        if (std::count(primes.begin(), primes.end(), primes[k]) != 1 || steps[k] >= primes[k])
+            throw std::invalid_argument("The primes of a layout must differ, and its steps lie below them.");
+    }
 }
 
 std::size_t Layout::packed_bytes() const {
@@ -151,10 +156,11 @@ void public_polynomial(const Key& seed, Purpose purpose, std::uint64_t index, st
     for (std::size_t i = 0; i < dimension; ++i) out[i] = below(stream, p);
 }
 
-OuterKey::OuterKey(const Key& key, std::vector<std::uint64_t> primes, std::size_t dimension) : secret_(dimension) {
+OuterKey::OuterKey(const Key& key, std::vector<std::uint64_t> primes, std::size_t dimension)
+    : primes_(std::move(primes)), secret_(dimension) {
     Stream stream(key, Purpose::secret, 0);
     ternary(stream, secret_.data(), dimension);
-    for (std::uint64_t p : primes) {
+    for (std::uint64_t p : primes_) {
         Residues z(secret_.begin(), secret_.end());
         ring(p, dimension)->forward(z.data());
         transformed_.push_back(std::move(z));
@@ -166,8 +172,14 @@ OuterKey::~OuterKey() {
     for (auto& z : transformed_) wipe(z.data(), z.size() * sizeof(double));
 }
 
-void OuterKey::public_key(const Layout& layout, const Key& seed, const Key& key, std::uint8_t* packed) const {
+void OuterKey::check(const Layout& layout) const {
     layout.check();
+    if (layout.primes != primes_ || layout.dimension != secret_.size())
+        throw std::invalid_argument("The layout is of other rings than the key.");
+}
+
+void OuterKey::public_key(const Layout& layout, const Key& seed, const Key& key, std::uint8_t* packed) const {
+    check(layout);
     Secret<std::int64_t> error(layout.dimension);
     Stream stream(key, Purpose::error, 0);
     gaussian(stream, Width::narrow, error.data(), error.size());
@@ -184,7 +196,7 @@ void OuterKey::public_key(const Layout& layout, const Key& seed, const Key& key,
 
 void OuterKey::encrypt(const Layout& layout, const InnerSecrets& secrets, const Key& seed, const Key& key,
                        unsigned threads, std::uint8_t* packed) const {
-    layout.check();
+    check(layout);
     if (secrets.count() != layout.vectors || secrets.dimension() != layout.inner_dimension)
         throw std::invalid_argument("There must be as many secrets as vectors together.");
     std::size_t primes = layout.primes.size(), bytes = layout.packed_bytes();
@@ -213,7 +225,7 @@ void OuterKey::encrypt(const Layout& layout, const InnerSecrets& secrets, const 
 
 void OuterKey::decrypt(const Layout& layout, const std::uint8_t* useful, const std::uint8_t* other,
                        std::size_t hint_rows, unsigned threads, std::uint64_t* shares) const {
-    layout.check();
+    check(layout);
     auto words = word_ring(layout.dimension);
     WordRing::Pair z = words->transform(secret_.data());
     std::size_t bytes = layout.response_bits / 8;
@@ -239,7 +251,7 @@ void OuterKey::decrypt(const Layout& layout, const std::uint8_t* useful, const s
     for (auto& part : z) wipe(part.data(), part.size() * sizeof(double));
 }
 
-Responder::Responder(const Layout& layout, const Key& seed, const std::uint8_t* packed) {
+Responder::Responder(const Layout& layout, const Key& seed, const std::uint8_t* packed) : primes_(layout.primes) {
     layout.check();
     for (std::size_t k = 0; k < layout.primes.size(); ++k) {
         std::uint64_t p = layout.primes[k];
@@ -326,6 +338,8 @@ void Responder::respond(const Layout& layout, const Key& seed, const std::uint8_
                         std::size_t hint_rows, const Key& key, unsigned threads, std::uint8_t* useful,
                         std::uint8_t* other, std::uint64_t* masks) const {
     layout.check();
+    if (layout.primes != primes_ || layout.dimension != a_[0].size())
+        throw std::invalid_argument("The layout is of other rings than the public key.");
     Batch batch(layout, seed, packed, threads);
     Fraction fraction(layout.primes, layout.dimension);
     constexpr std::size_t chunk = 16;  // groups at once

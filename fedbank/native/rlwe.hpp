@@ -51,6 +51,8 @@ public:
                  unsigned threads, std::uint64_t* shares) const;
 
 private:
+    void check(const Layout& layout) const;  // throws std::invalid_argument for other rings than the key's
+    std::vector<std::uint64_t> primes_;
     std::vector<std::int8_t> secret_;
     std::vector<Residues> transformed_;
 };
@@ -69,6 +71,7 @@ public:
                  std::uint64_t* masks) const;
 
 private:
+    std::vector<std::uint64_t> primes_;
     std::vector<Residues> b_, a_;  // transformed
 };
 

@@ -98,8 +98,9 @@ def run(party_file: Path, job_file: Path, *, resume: bool = False, screen: Scree
                 secret=_own_secret(config.store / "blinding.key"),
                 threads=config.workers or os.cpu_count() or 1,
                 hints=HintFiles(config.store / "hints"),
-                seed_half=_own_secret(config.store / "hint.seed"),
             )
+            if job.engine.name == "hint":
+                setting.seed_half = _own_secret(config.store / "hint.seed")
             result = (
                 train_active(peers, table, setting)
                 if role == "active"

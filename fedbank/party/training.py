@@ -224,15 +224,15 @@ def train_passive(peer: Peer, table: Table, setting: Setting, party: str) -> Pas
 
 
 def align_active(peer: Peer, table: Table, setting: Setting) -> Rows:
-    """Match people with one passive party; returns the common rows in the common order."""
+    """Match people with one passive party; returns the common rows in the order of their ids."""
     rows = ecdh_psi.receiver(peer, table.ids, setting.job.id_kind, most=setting.most_people)
-    return _some(rows, peer, len(table))
+    return _by_id(rows, peer, table)
 
 
 def align_passive(peer: Peer, table: Table, setting: Setting) -> Rows:
     """Match people with the active party, facing `align_active`."""
     rows = ecdh_psi.sender(peer, table.ids, setting.job.id_kind, most=setting.most_people)
-    return _some(rows, peer, len(table))
+    return _by_id(rows, peer, table)
 
 
 def gather(conversations: Sequence[Peer], rows: Sequence[Rows], table: Table) -> tuple[Rows, list[Partner]]:
@@ -318,13 +318,15 @@ def _last(trees: Iterable[S], setting: Setting | None = None, state: S | None = 
     return last
 
 
-def _some(rows: Rows, peer: Peer, mine: int) -> Rows:
+def _by_id(rows: Rows, peer: Peer, table: Table) -> Rows:
+    """Put the people in common, whom both sides know now, into an order that stays: that of the set intersection is
+    another one in every run, and what belongs to an order (a hint) could not be used again."""
     if len(rows) == 0:
         raise UsageError(
-            f"None of this side's {mine} people is among {peer.name}'s: let both sides check the id column, its kind "
-            "and how the ids are written."
+            f"None of this side's {len(table)} people is among {peer.name}'s: let both sides check the id column, its "
+            "kind and how the ids are written."
         )
-    return rows
+    return np.array(sorted(rows.tolist(), key=table.ids.__getitem__), dtype=np.int64)
 
 
 def _draw_sample(conversations: Sequence[Peer], rows: Sequence[Rows], table: Table, job: Job) -> list[Rows]:

@@ -165,10 +165,11 @@ class VectorHolder:
             A vector has another length, or an entry is beyond the bound that the job declared.
         """
         shape = self._shape
-        if vectors.ndim != 2 or vectors.shape[1] != shape.samples or not _within(vectors, shape.bound):
+        whole = vectors.ndim == 2 and np.issubdtype(vectors.dtype, np.signedinteger)
+        if not whole or vectors.shape[1] != shape.samples or not _within(vectors, shape.bound):
             raise UsageError(
-                f"Histogram: vectors must have {shape.samples} entries within {shape.bound}, as the parameters were "
-                "chosen for; larger sums would wrap."
+                f"Histogram: vectors must have {shape.samples} entries within {shape.bound}, whole numbers, as the "
+                "parameters were chosen for; larger sums would wrap."
             )
         given = np.ascontiguousarray(vectors, dtype=np.int64)
         shares = [np.empty((0, shape.rows), dtype=np.uint64)]
@@ -235,6 +236,7 @@ class MatrixHolder:
         random: Random = os.urandom,
     ):
         self.parameters = choose(shape)
+        _check_matrix(matrix, shape)
         self._peer = peer
         self._matrix = matrix
         self._threads = threads
@@ -365,6 +367,16 @@ def _hint(matrix: BinMatrix, seed: bytes, parameters: Parameters, hints: Hints, 
         return kept
     hints[name] = _native.hint(matrix.codes, matrix.width, seed, parameters.dimension, threads)
     return hints[name]
+
+
+def _check_matrix(matrix: BinMatrix, shape: Shape) -> None:
+    features, samples = matrix.codes.shape
+    found, agreed = (samples, features, matrix.width), (shape.samples, shape.features, shape.width)
+    if found != agreed:
+        raise UsageError(
+            f"Histogram: the matrix has {found[0]} samples, {found[1]} features and {found[2]} bins, agreed were "
+            f"{agreed[0]}, {agreed[1]} and {agreed[2]}."
+        )
 
 
 def _within(vectors: Ints, bound: int) -> bool:
