@@ -121,11 +121,11 @@ NB_MODULE(_native, module) {
     module.def("path", [] { return std::string(kernels().name); }, "The one in use.");
     module.def("use", &use_kernels, "name"_a, "Choose one; for tests and benchmarks.");
 
-    module.def("histogram", &histogram, "codes"_a, "width"_a, "words"_a, "threads"_a,
+    module.def("histogram", &histogram, "codes"_a.noconvert(), "width"_a, "words"_a.noconvert(), "threads"_a,
                "Sums of uint64 words (count, samples) by bin modulo 2^64: (count, features, width).");
-    module.def("histogram_packed", &histogram_packed, "codes"_a, "width"_a, "packed"_a, "threads"_a,
+    module.def("histogram_packed", &histogram_packed, "codes"_a.noconvert(), "width"_a, "packed"_a.noconvert(), "threads"_a,
                "The same for the top bytes of words (count, samples, bytes): (count, rows).");
-    module.def("hint", &hint, "codes"_a, "width"_a, "seed"_a, "dimension"_a, "threads"_a,
+    module.def("hint", &hint, "codes"_a.noconvert(), "width"_a, "seed"_a, "dimension"_a, "threads"_a,
                "The hint of a one-hot matrix: its product with the public matrix of `seed`, (rows, dimension).");
 
     module.def(
@@ -172,7 +172,7 @@ NB_MODULE(_native, module) {
             here->canonical(out.data, first.data(), x.shape(0));
             return out.handle;
         },
-        "x"_a, "y"_a, "p"_a, "Product modulo X^size + 1 and a prime; for tests.");
+        "x"_a.noconvert(), "y"_a.noconvert(), "p"_a, "Product modulo X^size + 1 and a prime; for tests.");
     module.def(
         "word_product",
         [](Given<std::uint64_t, 1> x, Given<std::int8_t, 1> y) {
@@ -183,7 +183,7 @@ NB_MODULE(_native, module) {
             here->multiply(out.data, pair[0].data(), pair[1].data(), here->transform(y.data()));
             return out.handle;
         },
-        "x"_a, "y"_a, "Product modulo X^size + 1 and 2^64; for tests.");
+        "x"_a.noconvert(), "y"_a.noconvert(), "Product modulo X^size + 1 and 2^64; for tests.");
 
     nb::class_<InnerSecrets>(module, "InnerSecrets", "Ternary secrets of vectors; each serves one message.")
         .def("__init__", [](InnerSecrets* self, nb::bytes key, std::size_t count, std::size_t dimension) {
@@ -213,7 +213,7 @@ NB_MODULE(_native, module) {
                                   packed.data);
                  }
                  return packed.handle;
-             }, "vectors"_a, "secrets"_a, "first"_a, "shift"_a, "sigma"_a, "bytes"_a, "key"_a, "threads"_a,
+             }, "vectors"_a.noconvert(), "secrets"_a, "first"_a, "shift"_a, "sigma"_a, "bytes"_a, "key"_a, "threads"_a,
              "Words A s + e + 2^shift v, their top bytes: (count, samples, bytes). Takes the secrets from `first` on.");
 
     nb::class_<Layout>(module, "Layout", "How secrets and tiles of the hint stand in ciphertexts; see rlwe.hpp.")
@@ -223,7 +223,7 @@ NB_MODULE(_native, module) {
                  new (self) Layout{std::move(primes), std::move(steps), dimension, inner_dimension, vectors, rows,
                                    columns, ring_bits, response_bits, flood_bits};
                  self->check();
-             }, "primes"_a, "steps"_a, "dimension"_a, "inner_dimension"_a, "vectors"_a, "rows"_a, "columns"_a,
+             }, "primes"_a, "steps"_a, "dimension"_a, "inner_dimension"_a, "vectors"_a.noconvert(), "rows"_a, "columns"_a,
              "ring_bits"_a, "response_bits"_a, "flood_bits"_a)
         .def_prop_ro("packed_bytes", &Layout::packed_bytes)
         .def_prop_ro("blocks", &Layout::blocks);
@@ -261,13 +261,13 @@ NB_MODULE(_native, module) {
                      self.decrypt(layout, useful.data(), other.data(), rows, threads, shares.data);
                  }
                  return shares.handle;
-             }, "layout"_a, "useful"_a, "other"_a, "rows"_a, "threads"_a, "Masked products -H s + mask: (vectors, rows).");
+             }, "layout"_a, "useful"_a.noconvert(), "other"_a.noconvert(), "rows"_a, "threads"_a, "Masked products -H s + mask: (vectors, rows).");
 
     nb::class_<Responder>(module, "Responder", "What the matrix holder needs of the peer's public key.")
         .def("__init__", [](Responder* self, const Layout& layout, nb::bytes seed, Given<std::uint8_t, 1> packed) {
                  expect(packed.shape(0) == layout.packed_bytes(), "The public key is of another size.");
                  new (self) Responder(layout, key_of(seed), packed.data());
-             }, "layout"_a, "seed"_a, "packed"_a)
+             }, "layout"_a, "seed"_a, "packed"_a.noconvert())
         .def("respond", [](const Responder& self, const Layout& layout, nb::bytes seed, Given<std::uint8_t, 2> packed,
                            Given<std::uint64_t, 2> hint, nb::bytes key, unsigned threads) -> Response {
                  std::size_t rows = hint.shape(0), groups = layout.groups(rows), bytes = layout.response_bits / 8;
@@ -284,7 +284,7 @@ NB_MODULE(_native, module) {
                                   other.data, masks.data);
                  }
                  return Response(nb::make_tuple(useful.handle, other.handle, masks.handle));
-             }, "layout"_a, "seed"_a, "packed"_a, "hint"_a, "key"_a, "threads"_a,
+             }, "layout"_a, "seed"_a, "packed"_a.noconvert(), "hint"_a.noconvert(), "key"_a, "threads"_a,
              "Masked, re-randomised and flooded responses (useful, other), and the masks (vectors, rows).");
     module.def(
         "public_polynomial",

@@ -131,6 +131,8 @@ InnerSecrets::InnerSecrets(const Key& key, std::size_t count, std::size_t dimens
 
 InnerSecrets::~InnerSecrets() { wipe(secrets_.data(), secrets_.size()); }
 
+bool InnerSecrets::untouched() const { return std::find(used_.begin(), used_.end(), true) == used_.end(); }
+
 std::vector<std::int8_t> InnerSecrets::take(std::size_t k) {
     if (k >= used_.size()) throw std::out_of_range("There is no such secret.");
     if (used_[k]) throw std::logic_error("This secret has met its message already; a secret serves one message only.");
@@ -156,8 +158,8 @@ void InnerRing::encrypt(const std::int64_t* vectors, std::size_t count, InnerSec
                         unsigned shift, Width width, std::size_t bytes, const Key& key, unsigned threads,
                         std::uint8_t* packed) const {
     std::size_t dimension = ring_->size();
-    if (secrets.dimension() != dimension || bytes < 1 || bytes > 8 || shift > 63)
-        throw std::invalid_argument("The secrets are of another dimension, or a word would not fit.");
+    if (secrets.dimension() != dimension) throw std::invalid_argument("The secrets are of another dimension.");
+    if (bytes < 1 || bytes > 8 || shift > 63) throw std::invalid_argument("A word has 64 bits, of which 1 to 8 bytes are sent.");
     std::vector<WordRing::Pair> transformed;
     for (std::size_t k = 0; k < count; ++k) {
         std::vector<std::int8_t> secret = secrets.take(first + k);

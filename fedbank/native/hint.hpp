@@ -39,6 +39,7 @@ public:
     std::size_t count() const { return used_.size(); }
     std::size_t dimension() const { return dimension_; }
     const std::int8_t* secret(std::size_t k) const { return secrets_.data() + k * dimension_; }
+    bool untouched() const;  // no secret has been taken
     // Take secret k for its one message; a second time is refused (std::logic_error).
     std::vector<std::int8_t> take(std::size_t k);
 

@@ -199,6 +199,7 @@ void OuterKey::encrypt(const Layout& layout, const InnerSecrets& secrets, const 
     check(layout);
     if (secrets.count() != layout.vectors || secrets.dimension() != layout.inner_dimension)
         throw std::invalid_argument("There must be as many secrets as vectors together.");
+    if (!secrets.untouched()) throw std::logic_error("Some of these secrets have met their message already.");
     std::size_t primes = layout.primes.size(), bytes = layout.packed_bytes();
     in_parallel(layout.blocks(), threads, [&](std::size_t j) {
         Secret<std::int8_t> message(layout.dimension);

@@ -238,7 +238,8 @@ class MatrixHolder:
         self.parameters = choose(shape)
         _check_matrix(matrix, shape)
         self._peer = peer
-        self._matrix = matrix
+        self._codes = np.ascontiguousarray(matrix.codes)
+        self._width = matrix.width
         self._threads = threads
         self._random = random
         self._layout = layout_of(self.parameters)
@@ -265,7 +266,7 @@ class MatrixHolder:
         for _, piece in self._stock(count):
             at = p.vectors_together - self._left
             words = self._peer.receive(Words, values=(piece, p.samples, p.sent_bytes)).values
-            sums = _native.histogram_packed(self._matrix.codes, self._matrix.width, words, self._threads)
+            sums = _native.histogram_packed(self._codes, self._width, words, self._threads)
             in_ring = switched(sums, p.ring_bits) + self._masks[at : at + piece]
             shares.append(rounded(in_ring, p))
             self._left -= piece
@@ -365,7 +366,8 @@ def _hint(matrix: BinMatrix, seed: bytes, parameters: Parameters, hints: Hints, 
     kept = hints.get(name)
     if kept is not None and kept.shape == shape and kept.dtype == np.uint64:
         return kept
-    hints[name] = _native.hint(matrix.codes, matrix.width, seed, parameters.dimension, threads)
+    codes = np.ascontiguousarray(matrix.codes)
+    hints[name] = _native.hint(codes, matrix.width, seed, parameters.dimension, threads)
     return hints[name]
 
 
