@@ -50,9 +50,12 @@ class Bins:
 
     def codes(self, features: Floats) -> npt.NDArray[np.uint8]:
         """Return the bin codes of float64 features (rows, columns) as uint8 (columns, rows)."""
-        codes = np.empty(features.T.shape, dtype=np.uint8)
+        codes = np.zeros(features.T.shape, dtype=np.uint8)
         for row, column, edges in zip(codes, features.T, self.edges, strict=True):
-            row[:] = np.where(np.isnan(column), self.missing, np.searchsorted(edges, column, side="right"))
+            values = np.ascontiguousarray(column)
+            for edge in edges:  # one comparison with all values at once is cheaper than a search for each value
+                np.add(row, values >= edge, out=row)
+            row[np.isnan(values)] = self.missing
         return codes
 
     def threshold(self, column: int, code: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import re
 import tempfile
 import time
 import traceback
@@ -92,4 +92,10 @@ def _measured(peer: Peer, role: Role, arguments: Any) -> Spent:
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     megabytes = sum(frame.size for frame in peer.transcript) / 1e6
     peer.close()
-    return Spent(cpu, wall, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, megabytes, found)
+    return Spent(cpu, wall, _peak_gb(), megabytes, found)
+
+
+def _peak_gb() -> float:
+    """The largest memory of this program alone; `getrusage` would give that of the program that started it too."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 2**20
