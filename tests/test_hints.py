@@ -112,7 +112,7 @@ def test_both_reports_state_the_parameters_that_were_used(hinted: Any) -> None:
     for party in hinted.parties:
         content = (hinted.home(party) / "report.json").read_text(encoding="utf-8")
         engine = dict(json.loads(content)["engine"])
-        assert engine["Scheme"] == "hint"
+        assert engine["Scheme"] == "hint method (RLWE)"
         assert "inner N 2048, sigma 81920, modulus 2^64, l " in engine["Parameters"]
         assert "failure 2^-" in engine["Parameters"]
         assert engine["Estimated security"].startswith("137 bits (primal-uSVP estimate")

@@ -868,7 +868,7 @@ def test_the_product_refuses_an_entry_past_the_bound_before_it_sends_any(entry):
         (Shape(64, 1, 2, 2**34, 2), ["64 samples", "within 17179869184", "44 bits", "has 43", "gradient_bits by 1"]),
         (Shape(2**24, 20, 33, 2**23), ["16777216 samples", "within 8388608", "51 bits", "gradient_bits by 8"]),
         (Shape(2**24 + 1, 20, 33, 1), ["16777217 samples", "holds 16777216"]),
-        (Shape(10, 2**17, 129, 1), ["131072 features of 129 bins", "16908288 bins", "holds 16777216"]),
+        (Shape(10, 2**11, 129, 1), ["2048 features of 129 bins", "264192 bins", "holds 262144"]),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused_with_the_figures(shape, figures):

@@ -248,7 +248,7 @@ class MatrixHolder:
         half = half or random(SEED_BYTES)
         peer.send(SeedHalf(half))
         seed = _common_seed(peer.receive(SeedHalf, half=SEED_BYTES).half, half)
-        self._hint = _hint(matrix, seed, self.parameters, {} if hints is None else hints, threads)
+        self._hint = self._load_or_make_hint(seed, {} if hints is None else hints)
 
     @property
     def scheme(self) -> Scheme:
@@ -271,6 +271,22 @@ class MatrixHolder:
             shares.append(rounded(in_ring, p))
             self._left -= piece
         return np.concatenate(shares)
+
+    def _load_or_make_hint(self, seed: bytes, hints: Hints) -> Shared:
+        """H = M A, from `hints` or made now, some features at a time."""
+        p, codes, width, threads = self.parameters, self._codes, self._width, self._threads
+        about = f"{p.dimension} {width} {codes.shape}".encode()
+        name = hashlib.sha256(seed + about + codes.tobytes()).hexdigest()
+        kept = hints.get(name)
+        if kept is not None and kept.shape == (p.rows, p.dimension) and kept.dtype == np.uint64:
+            return kept
+        hint = np.empty((p.rows, p.dimension), dtype=np.uint64)
+        for at in range(0, len(codes), threads):
+            some = codes[at : at + threads]
+            hint[at * width : (at + len(some)) * width] = _native.hint(some, width, seed, p.dimension, threads)
+            self._peer.progress("make the hint", at + len(some), len(codes))
+        hints[name] = hint
+        return hint
 
     def _stock(self, count: int) -> Iterator[tuple[int, int]]:
         for first, piece in pieces(count, lambda: self._left, self.parameters.vectors_together):
@@ -356,19 +372,6 @@ def pieces(count: int, left: Callable[[], int], together: int) -> Iterator[tuple
 def _common_seed(vector_holders: bytes, matrix_holders: bytes) -> bytes:
     """Neither side alone decides on A."""
     return hashlib.sha256(b"fedbank hint seed" + vector_holders + matrix_holders).digest()
-
-
-def _hint(matrix: BinMatrix, seed: bytes, parameters: Parameters, hints: Hints, threads: int) -> Shared:
-    """H = M A, from `hints` or made now."""
-    about = f"{parameters.dimension} {matrix.width} {matrix.codes.shape}".encode()
-    name = hashlib.sha256(seed + about + np.ascontiguousarray(matrix.codes).tobytes()).hexdigest()
-    shape = (parameters.rows, parameters.dimension)
-    kept = hints.get(name)
-    if kept is not None and kept.shape == shape and kept.dtype == np.uint64:
-        return kept
-    codes = np.ascontiguousarray(matrix.codes)
-    hints[name] = _native.hint(codes, matrix.width, seed, parameters.dimension, threads)
-    return hints[name]
 
 
 def _check_matrix(matrix: BinMatrix, shape: Shape) -> None:

@@ -13,7 +13,8 @@ under the outer scheme, BFV in dimension D = 8192 with modulus Q. The formulas, 
               is ample for the rounding of the sum itself.
               Below 1, two rounded shares differ from the sum by less than 2, hence by one unit at most.
     failure   four events a value (both terms above, noise and rounding of the outer scheme), each 2 exp(-t^2/2) at
-              most: log2(8 rows vectors) - t^2 / (2 ln 2) <= -40 over the whole job
+              most: log2(8 rows vectors) - t^2 / (2 ln 2) <= -50 over one training, so that a job of a thousand
+              trainings (views, folds, several banks) stays at 2^-40
     response  rms^2 = (2^kappa / sqrt 12)^2 (m N 3.2^2 + N/4 2/3) + 3.2^2 (2 D 2/3 + 1)
               H's coefficients times the errors of Enc(s) and times the rounding of Q / 2^kappa, and a fresh encryption
               of zero that re-randomises
@@ -63,11 +64,11 @@ __all__ = [
 
 MOST_COEFFICIENTS = 2**33  # flooded response coefficients under one outer key
 MOST_SAMPLES = 2**24
-MOST_ROWS = 2**24  # one batch of 256 vectors then stays within MOST_COEFFICIENTS
+MOST_ROWS = 2**18  # one batch of answers then stays within half a gigabyte, and far within MOST_COEFFICIENTS
 FEWEST_BITS, MOST_BITS = 12, 43  # l; with 43 the largest modulus Q still holds the flood
 SWITCH_BITS = 10  # kappa - l
 SMALLEST_TAIL = 9.42  # 2 exp(-t^2/2) = 2^-63
-FAILURE_BITS = 40
+FAILURE_BITS = 50  # of one training; a job of a thousand trainings and conversations stays at 40
 UNKNOWN_VECTORS = 2**20  # taken for the failure when nobody knows how many vectors a job will ask about
 OUTER_DIMENSION = 8192
 MOST_BLOCKS = 1024  # products that the core adds up before it reduces them
@@ -96,14 +97,15 @@ OUTER_SETS = (
     OuterSet((562949952847873, 562949952798721, 562949952700417), (199, 191)),
     OuterSet((8796092858369, 8796092792833, 8796092661761, 8796092399617), (166, 160)),
 )
+NAME = "hint method (RLWE)"
 ESTIMATE = (
     "primal-uSVP estimate (ADPS16, AGVW17), the lower of two cost models (BDGL16, MATZOV22); no run of the "
     "lattice-estimator"
 )
 # What holds whatever the sizes turn out to be.
 LEAST_SCHEME = Scheme(
-    "hint",
-    "RLWE, parameters by the tables' sizes",
+    NAME,
+    "parameters by the tables' sizes",
     min(min(each.security) for each in (*INNER_SETS, *OUTER_SETS)),
     ESTIMATE,
 )
@@ -125,7 +127,7 @@ class Parameters:
     flood_bits : B
     tail : t, the standard deviations that every bound on an error allows
     noise : the error of a sum before rounding, in units; below 1
-    log2_failure : log2 of the probability that any sum of the whole job is wrong
+    log2_failure : log2 of the probability that any sum of the whole training is wrong
     inner_security, outer_security : bits, the smaller one of two cost models
     """
 
@@ -208,7 +210,7 @@ class Parameters:
     def scheme(self) -> Scheme:
         """What protects the histogram, as every report states it."""
         return Scheme(
-            "hint",
+            NAME,
             f"inner N {self.dimension}, sigma {self.sigma:g}, modulus 2^64, l {self.bits}, kappa {self.ring_bits}; "
             f"outer dimension {self.outer_dimension}, log2 Q {math.log2(self.outer_modulus):.1f}; "
             f"noise {self.noise:.2f} of a unit, failure 2^{self.log2_failure:.1f}",
@@ -249,7 +251,7 @@ def choose(shape: Shape) -> Parameters:
                 return min(fitting, key=lambda each: each.up_bytes_per_batch + each.down_bytes_per_batch)
     raise UsageError(
         f"Histogram: no parameters hold {bits}-bit sums of {shape.samples} samples in {shape.rows} bins for so many "
-        f"vectors with a failure below 2^-{FAILURE_BITS} over the whole job: train fewer trees in one job."
+        f"vectors with a failure below 2^-{FAILURE_BITS} over the training: train fewer trees at once."
     )
 
 
