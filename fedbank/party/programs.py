@@ -88,19 +88,8 @@ def run(party_file: Path, job_file: Path, *, resume: bool = False, screen: Scree
         folder = config.store / job.folder
         checkpoint = Checkpoint(folder / "checkpoint", table_hash(table))
         with worker_processes(job, config.workers) as spread:
-            setting = Setting(
-                job,
-                office.steps,
-                spread,
-                checkpoint,
-                resume,
-                config.most_people,
-                secret=_own_secret(config.store / "blinding.key"),
-                threads=config.workers or os.cpu_count() or 1,
-                hints=HintFiles(config.store / "hints"),
-            )
-            if job.engine.name == "hint":
-                setting.seed_half = _own_secret(config.store / "hint.seed")
+            setting = Setting(job, office.steps, spread, checkpoint, resume, config.most_people)
+            _give_own_things(setting, config)
             result = (
                 train_active(peers, table, setting)
                 if role == "active"
@@ -259,6 +248,15 @@ def _ready_to_run(config: PartyConfig, job: Job, role: str) -> Table:
     if role == "active" and config.table.label is None:
         raise UsageError(f"{config.party} is the active party of job {job.name}: set table.label in its party file.")
     return read_own_table(config, job.id_kind, beside=role == "active")
+
+
+def _give_own_things(setting: Setting, config: PartyConfig) -> None:
+    """Let a run use what this party keeps between runs, and its cores."""
+    setting.secret = _own_secret(config.store / "blinding.key")
+    setting.threads = config.workers or os.cpu_count() or 1
+    setting.hints = HintFiles(config.store / "hints")
+    if setting.job.engine.name == "hint":
+        setting.seed_half = _own_secret(config.store / "hint.seed")
 
 
 def _own_secret(path: Path) -> bytes:

@@ -140,7 +140,7 @@ class VectorHolder:
         self._random = random
         self._layout = layout_of(self.parameters)
         self._batches = 0
-        self._left = 0
+        self._used = self.parameters.vectors_together  # vectors of the current batch; there is none yet
         half = half or random(SEED_BYTES)
         peer.send(SeedHalf(half))
         seed = _common_seed(half, peer.receive(SeedHalf, half=SEED_BYTES).half)
@@ -173,23 +173,14 @@ class VectorHolder:
             )
         given = np.ascontiguousarray(vectors, dtype=np.int64)
         shares = [np.empty((0, shape.rows), dtype=np.uint64)]
-        for first, count in self._stock(len(given)):
-            at = self.parameters.vectors_together - self._left
+        for first, at, count in _by_batches(self, len(given)):
             shares.append(rounded(self._masked[at : at + count], self.parameters))
             self._send_words(given[first : first + count], at)
-            self._left -= count
         return np.concatenate(shares)
 
     @property
     def _grid(self) -> tuple[int, int]:
         return self._shape.features, self._shape.width
-
-    def _stock(self, count: int) -> Iterator[tuple[int, int]]:
-        """Pieces (first, count) of a call that one batch of secrets serves, making new batches as needed."""
-        for first, piece in pieces(count, lambda: self._left, self.parameters.vectors_together):
-            if not self._left:
-                self._new_batch()
-            yield first, piece
 
     def _send_words(self, vectors: Ints, at: int) -> None:
         p = self.parameters
@@ -214,7 +205,6 @@ class VectorHolder:
         answer = peer.receive(MaskedProducts, useful=(p.groups, useful), other=(p.groups, other))
         self._masked = self._key.decrypt(self._layout, answer.useful, answer.other, p.rows, self._threads)
         self._batches += 1
-        self._left = p.vectors_together
         peer.progress("prepare secrets", self._batches, max(self._batches, -(-p.vectors // p.vectors_together)))
 
 
@@ -244,7 +234,7 @@ class MatrixHolder:
         self._random = random
         self._layout = layout_of(self.parameters)
         self._batches = 0
-        self._left = 0
+        self._used = self.parameters.vectors_together  # vectors of the current batch; there is none yet
         half = half or random(SEED_BYTES)
         peer.send(SeedHalf(half))
         seed = _common_seed(peer.receive(SeedHalf, half=SEED_BYTES).half, half)
@@ -263,13 +253,11 @@ class MatrixHolder:
         """Return this side's shares modulo 2^l, uint64 (count, rows), facing the peer's `share`."""
         p = self.parameters
         shares = [np.empty((0, p.rows), dtype=np.uint64)]
-        for _, piece in self._stock(count):
-            at = p.vectors_together - self._left
+        for _, at, piece in _by_batches(self, count):
             words = self._peer.receive(Words, values=(piece, p.samples, p.sent_bytes)).values
             sums = _native.histogram_packed(self._codes, self._width, words, self._threads)
             in_ring = switched(sums, p.ring_bits) + self._masks[at : at + piece]
             shares.append(rounded(in_ring, p))
-            self._left -= piece
         return np.concatenate(shares)
 
     def _load_or_make_hint(self, seed: bytes, hints: Hints) -> Shared:
@@ -288,12 +276,6 @@ class MatrixHolder:
         hints[name] = hint
         return hint
 
-    def _stock(self, count: int) -> Iterator[tuple[int, int]]:
-        for first, piece in pieces(count, lambda: self._left, self.parameters.vectors_together):
-            if not self._left:
-                self._new_batch()
-            yield first, piece
-
     def _new_batch(self) -> None:
         """Step 1, facing the vector holder's."""
         p, peer = self.parameters, self._peer
@@ -310,7 +292,6 @@ class MatrixHolder:
         peer.send(MaskedProducts(useful, other))
         self._masks = np.uint64(0) - masks  # the ciphertext has -H s + mask, so mask = -rho
         self._batches += 1
-        self._left = p.vectors_together
 
 
 def open_to_vector_holder(peer: Peer, shares: Shared, parameters: Parameters) -> None:
@@ -360,13 +341,17 @@ def rounded(shares: Shared, parameters: Parameters) -> Shared:
     return ((shares + np.uint64(1 << (down - 1))) >> np.uint64(down)) & np.uint64((1 << parameters.bits) - 1)
 
 
-def pieces(count: int, left: Callable[[], int], together: int) -> Iterator[tuple[int, int]]:
-    """Part `count` vectors into (first, count) by what is left of the current batch, then by whole batches."""
-    first = 0
+def _by_batches(holder: VectorHolder | MatrixHolder, count: int) -> Iterator[tuple[int, int, int]]:
+    """Part a call of `count` vectors into pieces (first, place in the batch, size) that one batch serves each."""
+    first, together = 0, holder.parameters.vectors_together
     while first < count:
-        piece = min(count - first, left() or together)
-        yield first, piece
-        first += piece
+        if holder._used == together:
+            holder._new_batch()
+            holder._used = 0
+        size = min(count - first, together - holder._used)
+        yield first, holder._used, size
+        holder._used += size
+        first += size
 
 
 def _common_seed(vector_holders: bytes, matrix_holders: bytes) -> bytes:
