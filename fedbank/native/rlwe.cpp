@@ -343,6 +343,8 @@ void Responder::respond(const Layout& layout, const Key& seed, const std::uint8_
         throw std::invalid_argument("The layout is of other rings than the public key.");
     Batch batch(layout, seed, packed, threads);
     Fraction fraction(layout.primes, layout.dimension);
+    std::vector<std::shared_ptr<const Ring>> rings;
+    for (std::uint64_t p : layout.primes) rings.push_back(ring(p, layout.dimension));
     constexpr std::size_t chunk = 16;  // groups at once
     std::size_t dimension = layout.dimension, primes = layout.primes.size(), groups = layout.groups(hint_rows);
     std::size_t bytes = layout.response_bits / 8;
@@ -356,7 +358,7 @@ void Responder::respond(const Layout& layout, const Key& seed, const std::uint8_
             for (std::size_t half = 0; half < 2; ++half)
                 for (std::size_t point = 0; point < layout.points(); ++point)
                     kernels().products(tiles.data() + point * count * layout.blocks(), batch.at(k, half, point), count,
-                                       layout.blocks(), layout.vectors, ring(layout.primes[k], dimension)->barrett(),
+                                       layout.blocks(), layout.vectors, rings[k]->barrett(),
                                        sums.data() + (half * primes + k) * dimension + point * layout.vectors,
                                        2 * primes * dimension);
         }
@@ -372,7 +374,7 @@ void Responder::respond(const Layout& layout, const Key& seed, const std::uint8_
             ternary(tape, randomiser.data(), dimension);
             gaussian(tape, Width::narrow, errors.data(), errors.size());
             for (std::size_t k = 0; k < primes; ++k) {
-                auto here = ring(layout.primes[k], dimension);
+                const Ring* here = rings[k].get();
                 std::copy(randomiser.begin(), randomiser.end(), u.begin());
                 here->forward(u.data());
                 for (std::size_t half = 0; half < 2; ++half) {
@@ -395,7 +397,7 @@ void Responder::respond(const Layout& layout, const Key& seed, const std::uint8_
                     std::size_t place = layout.place(v, r), row = group * layout.rows + r;
                     __int128 noise = flood(floods, layout.flood_bits);
                     std::uint64_t x = switched(fraction.of([&](std::size_t k) {
-                        const Barrett& modulus = ring(layout.primes[k], dimension)->barrett();
+                        const Barrett& modulus = rings[k]->barrett();
                         return (b[k * dimension + place] + modulo(noise, modulus)) % modulus.p;
                     }), layout.response_bits);
                     std::uint64_t mask = mask_tape.word() >> (64 - layout.ring_bits);

@@ -52,6 +52,7 @@ def bench(options: argparse.Namespace) -> Figures:
         figures["cpu_over_mock"] = float(figures["n100k_cpu_s_per_tree"]) / float(figures["mock_cpu_s_per_tree"])
     if options.peer_python:
         figures |= _peer(options.peer_python, options.peer_script)
+        figures["peer_over_ours_cpu"] = float(figures["peer_cpu_s_per_tree"]) / float(figures["n100k_cpu_s_per_tree"])
     return figures
 
 
