@@ -24,6 +24,7 @@ from fedbank.party.training import (
     train_active,
     train_passive,
 )
+from fedbank.protocols.private_histogram import MaskedProducts, OuterPublicKey, VectorSecrets, Words
 from fedbank.talk.codec import I64, Message
 from fedbank.talk.links import LocalLink
 from fedbank.talk.peer import Peer
@@ -187,7 +188,7 @@ JOB = {
     "compare_alone": False,
     "rows": {"test": 0.1, "validation": 0.2, "seed": 2},
     "boosting": {"trees": TREES, "max_depth": 3, "subsample": 0.8, "early_stopping_rounds": TREES, "max_bin": 8},
-    "engine": {"name": "plaintext"},
+    "engine": {"name": "hint"},
 }
 
 
@@ -219,6 +220,20 @@ class CutCheckpoint(Checkpoint):
             raise PowerCut
 
 
+class Overheard(Peer):
+    """A peer that keeps the fields of what it sends under encryption, each by its message's kind."""
+
+    def __init__(self, link: LocalLink, name: str, heard: list[tuple[str, bytes]]):
+        super().__init__(link, name, timeout=60)
+        self._heard = heard
+
+    def send(self, message: Message) -> None:
+        if isinstance(message, OuterPublicKey | VectorSecrets | MaskedProducts | Words):
+            fields = (getattr(message, each.name) for each in dataclasses.fields(message))
+            self._heard.extend((type(message).__name__, bytes(value)) for value in fields)
+        super().send(message)
+
+
 @dataclass
 class Office:
     """All parties of the job, each with a store that outlives a run."""
@@ -228,18 +243,19 @@ class Office:
     resumers: Collection[str] = ()
     cut: Cut | None = None
     transcript: list[str] = field(default_factory=list)
+    heard: list[tuple[str, bytes]] = field(default_factory=list)
 
     def run(self) -> dict[str, Any]:
         """Run all parties; what each came to, a result or an error."""
         job = parse(Job, JOB, "Job")
         ends = {bank: LocalLink.pair() for bank in job.passive}
-        peers = {bank: Peer(ends[bank][0], bank, timeout=60) for bank in job.passive}
+        peers = {bank: Overheard(ends[bank][0], bank, self.heard) for bank in job.passive}
 
         def active() -> ActiveResult:
             return train_active(peers, self.tables["regulator"], self._setting(job, "regulator"))
 
         def passive(bank: str) -> PassiveResult:
-            with_active = Peer(ends[bank][1], "regulator", timeout=60)
+            with_active = Overheard(ends[bank][1], "regulator", self.heard)
             return _closing(
                 [with_active],
                 lambda: train_passive(with_active, self.tables[bank], self._setting(job, bank), bank),
@@ -333,6 +349,19 @@ def test_a_broken_run_goes_on_to_the_same_model(
     ended = office.run()
     assert outcome(ended) == unbroken
     assert {result.resumed_after for result in ended.values()} == {min(trees.values())}
+
+
+def test_nothing_encrypted_before_a_crash_is_sent_again(tables: dict[str, Table], tmp_path: Path) -> None:
+    """Tree 3 is grown twice, of the same gradients, and its vectors meet other secrets, errors, keys and masks."""
+    office = Office(tmp_path, tables, cut=Cut("regulator", 3, stored=False))
+    assert isinstance(office.run()["regulator"], PowerCut)
+    before = len(office.heard)
+    office.cut, office.resumers = None, ALL
+    assert office.run()["regulator"].resumed_after == 2
+    kinds = {kind for kind, _ in office.heard}
+    assert kinds == {kind for kind, _ in office.heard[before:]}
+    assert kinds == {"OuterPublicKey", "VectorSecrets", "MaskedProducts", "Words"}
+    assert len(set(office.heard)) == len(office.heard)
 
 
 def test_a_resumed_run_keeps_its_name_and_matches_nobody_again(tables: dict[str, Table], tmp_path: Path) -> None:
