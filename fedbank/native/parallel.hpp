@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <exception>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -27,7 +28,10 @@ void in_parallel(std::size_t count, unsigned threads, Work work) {
         }
     };
     std::vector<std::thread> others;
-    for (unsigned t = 1; t < threads && t < count; ++t) others.emplace_back(run);
+    try {
+        for (unsigned t = 1; t < threads && t < count; ++t) others.emplace_back(run);
+    } catch (const std::system_error&) {  // the machine gives no more threads: fewer do the same work
+    }
     run();
     for (auto& thread : others) thread.join();
     if (error) std::rethrow_exception(error);
