@@ -1,11 +1,10 @@
 """Vertical boosting against the centralized answer: an independent reference, XGBoost, and each other's engines."""
 
-import importlib.util
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+import reference_boosting as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,10 +22,6 @@ from fedbank.protocols import paillier_histogram, plain_histogram, private_histo
 from fedbank.talk.codec import decode, encode
 from fedbank.talk.links import LocalLink
 from fedbank.talk.peer import Peer
-
-_spec = importlib.util.spec_from_file_location("reference_boosting", Path(__file__).parent / "reference_boosting.py")
-reference = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(reference)
 
 ACTIVE, PASSIVE = "regulator", "bank"
 

@@ -4,12 +4,10 @@ Two processes, mutual TLS. Under the hint method on everybody, with the mock and
 trees equal an independent reference split for split, and the AUC is that of XGBoost on the joined table.
 """
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+import reference_boosting as reference
 import xgboost
 from sklearn.metrics import roc_auc_score
 
@@ -18,10 +16,6 @@ from fedbank.party import loopback, training
 from fedbank.party.demo import joined_trees
 from fedbank.party.job import Job
 from fedbank.party.steps import Steps
-
-_spec = importlib.util.spec_from_file_location("reference_boosting", Path(__file__).parent / "reference_boosting.py")
-reference = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(reference)
 
 JOB = """
 name = "credit-{engine}"

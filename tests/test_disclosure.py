@@ -9,13 +9,13 @@ sizes) and makes the transcript that the receiver sees. Then
 """
 
 import os
-import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from overhearing import kinds, overhear, replay, sizes
 
 from fedbank import simulate
 from fedbank.models import boosting
@@ -46,60 +46,10 @@ def uniform(values, bits):
     return len(distinct) == len(values) and scipy.stats.chisquare(counts).pvalue > CONFIDENCE
 
 
-class Ear(Peer):
-    """A peer that keeps the messages it receives and sends."""
-
-    def __init__(self, link, name):
-        super().__init__(link, name)
-        self.heard, self.said = [], []
-
-    def send(self, message):
-        self.said.append(message)
-        super().send(message)
-
-    def receive(self, kind, **bounds):
-        message = super().receive(kind, **bounds)
-        self.heard.append(message)
-        return message
-
-    @property
-    def shape(self):
-        return shape_of(self.heard)
-
-
-def shape_of(messages):
-    return [(type(message).__name__, len(encode(message))) for message in messages]
-
-
 def converse(one, other):
     """Run two roles face to face, each a function of its peer; returns both peers and both results."""
-    links = LocalLink.pair()
-    peers = [Ear(link, name) for link, name in zip(links, ("other", "one"), strict=True)]
-    results = [None, None]
-
-    def run(place, role):
-        try:
-            results[place] = role(peers[place])
-        finally:
-            links[place].close()
-
-    thread = threading.Thread(target=run, args=(1, other))
-    thread.start()
-    run(0, one)
-    thread.join()
-    return SimpleNamespace(one=peers[0], other=peers[1], results=results)
-
-
-def replay(role, messages):
-    """Run one role against a transcript made before; what it says is dropped."""
-    here, there = LocalLink.pair()
-    for message in messages:
-        there.put(encode(message))
-    return role(Peer(here, "simulated"))
-
-
-def kinds(messages, kind):
-    return [message for message in messages if isinstance(message, kind)]
+    talk = overhear(one, other, ("other", "one"))
+    return SimpleNamespace(one=talk.left_peer, other=talk.right_peer, results=[talk.left, talk.right])
 
 
 class Tape:
@@ -159,9 +109,9 @@ class TestIntersection:
         ear, output = (done.one, done.results[0]) if side == "receiver" else (done.other, done.results[1])
         tape = Tape()
         messages = self.simulate(len(ids), output, len(others), tape)
-        assert shape_of(messages) == ear.shape
+        assert sizes(messages) == sizes(ear.heard)
         role = getattr(ecdh_psi, side)
-        found = replay(lambda peer: role(peer, ids, "plain", random=tape.again()), messages)
+        found, _ = replay(lambda peer: role(peer, ids, "plain", random=tape.again()), messages)
         np.testing.assert_array_equal(found, output)
 
     def points(self, run, side, kind):
@@ -273,10 +223,10 @@ class TestPaillierHistogram:
         done = self.real(key)
         sums = done.results[0]
         np.testing.assert_array_equal(sums, self.matrix.times(self.vectors))
-        assert shape_of(self.simulate_for_matrix_holder(key.bits)) == done.other.shape
+        assert sizes(self.simulate_for_matrix_holder(key.bits)) == sizes(done.other.heard)
         simulated = self.simulate_for_vector_holder(key, sums)
-        assert shape_of(simulated) == done.one.shape
-        found = replay(
+        assert sizes(simulated) == sizes(done.one.heard)
+        found, _ = replay(
             lambda peer: paillier_histogram.VectorHolder(peer, self.shape, key).sums(self.vectors), simulated
         )
         np.testing.assert_array_equal(found, sums)
@@ -389,9 +339,9 @@ class TestBoosting:
         splits = [won[at : at + depth] for at in range(0, len(won), depth)]
         states = done.results[1]
         simulated = self.simulate_for_passive(splits, states, key.bits)
-        assert shape_of(simulated) == done.other.shape
+        assert sizes(simulated) == sizes(done.other.heard)
         assert sum(len(one.nodes) for one in won) > 0
-        again = replay(self.passive_role(key.bits), simulated)
+        again, _ = replay(self.passive_role(key.bits), simulated)
         assert encode(again[-1]) == encode(states[-1])
 
     def test_the_active_party_hears_what_its_simulator_makes(self, key):
@@ -409,8 +359,8 @@ class TestBoosting:
             opened = paillier_histogram._decrypt(paillier_histogram._as_integers(next(sums).values), key.primes)
             declared = packing.unpack(opened, count, shape)
             simulated += [*histogram.simulate_for_vector_holder(key, declared), routes]
-        assert shape_of(simulated) == done.one.shape
-        again = replay(self.active_role(key), simulated)
+        assert sizes(simulated) == sizes(done.one.heard)
+        again, _ = replay(self.active_role(key), simulated)
         assert encode(again[-1]) == encode(done.results[0][-1])
 
     def test_nodes_that_end_early_are_padded(self, key):
@@ -419,7 +369,7 @@ class TestBoosting:
         for gamma in (0.0, 1e6):
             case = TestBoosting()
             case.parameters = BoostingParameters(trees=2, max_depth=2, max_bin=3, gamma=gamma)
-            shapes.append([frame for frame in case.training(key).other.shape if frame[0] == "Ciphertexts"])
+            shapes.append([frame for frame in sizes(case.training(key).other.heard) if frame[0] == "Ciphertexts"])
         assert shapes[0] == shapes[1]
 
     def test_scoring_tells_the_active_party_bits_and_the_passive_party_nothing(self, key):
@@ -433,7 +383,7 @@ class TestBoosting:
         )
         splits = len(other.splits)
         assert scored.other.heard == []
-        assert scored.one.shape == shape_of([boosting.Routes(np.zeros((splits, self.rows // 8), dtype=np.uint8))])
+        assert sizes(scored.one.heard) == sizes([boosting.Routes(np.zeros((splits, self.rows // 8), dtype=np.uint8))])
         np.testing.assert_allclose(scored.results[0], done.results[0][-1].margin, rtol=1e-12)
 
 
@@ -508,5 +458,5 @@ class TestJob:
         samples = int((done.active.part == TRAIN).sum())
         heard = [(frame.kind, frame.size) for frame in frames if frame.direction == "received"]
         told = [(frame.kind, frame.size) for frame in frames if frame.direction == "sent"]
-        assert heard == shape_of(self.heard_by_active(wins))
-        assert told == shape_of(self.heard_by_passive(wins, samples))
+        assert heard == sizes(self.heard_by_active(wins))
+        assert told == sizes(self.heard_by_passive(wins, samples))

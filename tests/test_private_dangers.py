@@ -8,20 +8,19 @@ at hand, and writes messages that the product reads. All keys are fixed, so that
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import math
 import random
-import sys
 import threading
 from fractions import Fraction
-from pathlib import Path
 from types import SimpleNamespace
 
 import gmpy2
 import numpy as np
 import pytest
+import reference_rlwe as reference
 import scipy.integrate
 import scipy.stats
+from overhearing import kinds, overhear
 
 from fedbank import _native
 from fedbank.errors import UsageError
@@ -29,13 +28,7 @@ from fedbank.protocols import private_histogram
 from fedbank.protocols.histogram import BinMatrix, Shape
 from fedbank.protocols.private_histogram import GUARD_BITS, MatrixHolder, VectorHolder, layout_of
 from fedbank.protocols.private_parameters import MOST_COEFFICIENTS, choose, flood_bits, response_rms
-from fedbank.talk.links import LocalLink
-from fedbank.talk.peer import Peer
 
-_spec = importlib.util.spec_from_file_location("reference_rlwe", Path(__file__).parent / "reference_rlwe.py")
-reference = importlib.util.module_from_spec(_spec)
-sys.modules["reference_rlwe"] = reference  # dataclasses look their module up
-_spec.loader.exec_module(reference)
 ALL, Kept, Sizes = reference.ALL, reference.Kept, reference.Sizes
 
 CONFIDENCE = 1e-6
@@ -67,43 +60,9 @@ def area(scores, members):
     return (ranks[members].sum() - inside * (inside + 1) / 2) / (inside * outside)
 
 
-class Ear(Peer):
-    """A peer that keeps the messages it receives."""
-
-    def __init__(self, link, name):
-        super().__init__(link, name)
-        self.heard = []
-
-    def receive(self, kind, **bounds):
-        self.heard.append(super().receive(kind, **bounds))
-        return self.heard[-1]
-
-    def of(self, kind):
-        return [message for message in self.heard if isinstance(message, kind)]
-
-
-def converse(vector_holder, matrix_holder):
-    """Both roles, each a function of its peer; the vector holder's runs on the main thread."""
-    links = LocalLink.pair()
-    peers = [Ear(link, name) for link, name in zip(links, ("bank", "regulator"), strict=True)]
-    results = [None, None]
-
-    def run(place, role):
-        try:
-            results[place] = role(peers[place])
-        finally:
-            links[place].close()
-
-    other = threading.Thread(target=run, args=(1, matrix_holder))
-    other.start()
-    run(0, vector_holder)
-    other.join()
-    return SimpleNamespace(vector_holder=peers[0], matrix_holder=peers[1], results=results)
-
-
 def histogram(shape, matrix, vectors, seed=0):
     """One call of the product's `sums`, both sides' random bytes from fixed tapes."""
-    return converse(
+    return overhear(
         lambda peer: VectorHolder(peer, shape, random=random.Random(2 * seed).randbytes).sums(vectors),
         lambda peer: MatrixHolder(peer, matrix, shape, random=random.Random(2 * seed + 1).randbytes).answer(
             len(vectors)
@@ -690,13 +649,13 @@ def test_no_two_native_words_of_a_conversation_share_a_secret():
         holder = MatrixHolder(peer, matrix, shape, random=random.Random(1).randbytes)
         holder.answer(9)
         holder.answer(9)
-        seen.extend(peer.of(private_histogram.Words))
+        seen.extend(kinds(peer.heard, private_histogram.Words))
 
     def asks(peer):
         holder = VectorHolder(peer, shape, random=random.Random(2).randbytes)
         return [holder.sums(vectors), holder.sums(vectors)]
 
-    sums = converse(asks, answers).results[0]
+    sums = overhear(asks, answers).left
     assert all((each == [[[320, 0]]] * 9).all() for each in sums)
     words = np.concatenate([message.values for message in seen])
     bits = 8 * words.shape[2]
@@ -811,13 +770,13 @@ def test_rounding_to_the_last_place_leaves_a_part_of_a_bit_a_value(opened):
 def test_rounding_the_guard_bits_away_makes_opened_sums_exact(opened):
     """Whatever the error in the last place was. And the message has no bits below it."""
     p, (own, others) = opened.parameters, opened.shares
-    talk = converse(
+    talk = overhear(
         lambda peer: private_histogram.receive_opening(peer, own, p),
         lambda peer: private_histogram.open_to_vector_holder(peer, others, p),
     )
-    assert np.array_equal(talk.results[0], opened.sums)
+    assert np.array_equal(talk.left, opened.sums)
     assert others.max() < 2**p.bits
-    (sent,) = talk.vector_holder.of(private_histogram.Shares)
+    (sent,) = kinds(talk.left_peer.heard, private_histogram.Shares)
     assert sent.values.shape == (*others.shape, -(-p.bits // 8))
 
 
@@ -830,7 +789,7 @@ def test_sums_at_the_bound_are_exact(samples, bound, sign):
     """All samples in one bin, all entries at the bound: the largest sum there is, from l = 12 to l = 43."""
     shape, matrix = Shape(samples, 1, 2, bound, 2), BinMatrix(np.ones((1, samples), np.uint8), 2)
     vectors = np.stack([np.full(samples, sign * bound), np.zeros(samples, np.int64)])
-    sums = histogram(shape, matrix, vectors).results[0]
+    sums = histogram(shape, matrix, vectors).left
     assert sums.tolist() == [[[0, sign * bound * samples]], [[0, 0]]]
 
 
@@ -858,8 +817,8 @@ def test_the_product_refuses_an_entry_past_the_bound_before_it_sends_any(entry):
         with pytest.raises(UsageError, match="must have 64 entries within 7"):
             VectorHolder(peer, shape).sums(vectors)
 
-    talk = converse(asks, lambda peer: MatrixHolder(peer, BinMatrix(np.zeros((1, 64), np.uint8), 2), shape))
-    assert [frame.kind for frame in talk.vector_holder.transcript if frame.direction == "sent"] == ["SeedHalf"]
+    talk = overhear(asks, lambda peer: MatrixHolder(peer, BinMatrix(np.zeros((1, 64), np.uint8), 2), shape))
+    assert [frame.kind for frame in talk.left_peer.transcript if frame.direction == "sent"] == ["SeedHalf"]
 
 
 @pytest.mark.parametrize(
@@ -938,7 +897,7 @@ def watched_conversation(monkeypatch, codes, vectors):
     with monkeypatch.context() as patch:
         patch.setattr(private_histogram, "_native", Recorder(_native, calls))
         talk = histogram(WATCHED, BinMatrix(codes, 4), vectors)
-    assert np.array_equal(talk.results[0], BinMatrix(codes, 4).times(vectors))
+    assert np.array_equal(talk.left, BinMatrix(codes, 4).times(vectors))
     return talk, calls
 
 
@@ -952,8 +911,8 @@ def of_dense_vectors():
 def test_transcripts_and_native_calls_are_the_same_for_all_private_values(kind, of_dense_vectors, monkeypatch):
     talk, calls = watched_conversation(monkeypatch, *unlike(kind))
     expected, expected_calls = of_dense_vectors
-    assert talk.vector_holder.transcript == expected.vector_holder.transcript
-    assert talk.matrix_holder.transcript == expected.matrix_holder.transcript
+    assert talk.left_peer.transcript == expected.left_peer.transcript
+    assert talk.right_peer.transcript == expected.right_peer.transcript
     assert calls == expected_calls
     assert {name for name, *_ in calls["vector holder"]} >= {
         "InnerRing",
@@ -973,20 +932,20 @@ def test_danger_skipping_vectors_of_zeros_shows_in_the_transcript():
         used = vectors.any(axis=1)
         sums = np.zeros((20, 2, 4), np.int64)
         talk = histogram(WATCHED, matrix, vectors[used])
-        sums[used] = talk.results[0]
+        sums[used] = talk.left
         assert np.array_equal(sums, matrix.times(vectors))
-        transcripts.append(talk.matrix_holder.transcript)
+        transcripts.append(talk.right_peer.transcript)
     assert transcripts[0] != transcripts[1]
 
 
 def test_words_of_zeros_and_products_of_empty_bins_look_like_all_others(monkeypatch):
     """Nothing is left out within a message either."""
     talk, _ = watched_conversation(monkeypatch, np.zeros((2, 2500), np.uint8), np.zeros((20, 2500), np.int64))
-    (words,) = talk.matrix_holder.of(private_histogram.Words)
+    (words,) = kinds(talk.right_peer.heard, private_histogram.Words)
     size = words.values.shape[2]
     for vector in words.values:
         assert uniform(reference.words_of(vector, size), 8 * size)
-    (answer,) = talk.vector_holder.of(private_histogram.MaskedProducts)
+    (answer,) = kinds(talk.left_peer.heard, private_histogram.MaskedProducts)
     p = choose(WATCHED)
     for half in (answer.useful, answer.other):
         assert len({group.tobytes() for group in half}) == p.groups

@@ -21,7 +21,8 @@ void sum_by_bin(const Codes& matrix, std::size_t count, unsigned threads, std::u
     in_parallel(groups * pieces, threads, [&](std::size_t unit) {
         std::size_t group = unit / pieces, piece = unit % pieces;
         std::size_t begin = matrix.samples * piece / pieces, end = matrix.samples * (piece + 1) / pieces;
-        Aligned<std::uint64_t> bins(2 * rows * 8, 0), words(tile * 8, 0);
+        Aligned<std::uint64_t> bins(2 * rows * 8, 0);
+        Secret<std::uint64_t> words(tile * 8, 0);
         for (std::size_t at = begin; at < end; at += tile) {
             std::size_t here = std::min(tile, end - at);
             gather(at, here, group, words.data());
@@ -36,7 +37,6 @@ void sum_by_bin(const Codes& matrix, std::size_t count, unsigned threads, std::u
             for (std::size_t k = 0; k < matrix.width * 8; ++k)
                 out[f * matrix.width * 8 + k] =
                     bins[f * matrix.width * 16 + k] + bins[f * matrix.width * 16 + matrix.width * 8 + k];
-        wipe(words.data(), words.size() * 8);
     });
     for (std::size_t v = 0; v < count; ++v)
         for (std::size_t row = 0; row < rows; ++row) {
@@ -129,15 +129,13 @@ InnerSecrets::InnerSecrets(const Key& key, std::size_t count, std::size_t dimens
     ternary(stream, secrets_.data(), secrets_.size());
 }
 
-InnerSecrets::~InnerSecrets() { wipe(secrets_.data(), secrets_.size()); }
-
 bool InnerSecrets::untouched() const { return std::find(used_.begin(), used_.end(), true) == used_.end(); }
 
-std::vector<std::int8_t> InnerSecrets::take(std::size_t k) {
+Secret<std::int8_t> InnerSecrets::take(std::size_t k) {
     if (k >= used_.size()) throw std::out_of_range("There is no such secret.");
     if (used_[k]) throw std::logic_error("This secret has met its message already; a secret serves one message only.");
     used_[k] = true;
-    std::vector<std::int8_t> taken(secret(k), secret(k) + dimension_);
+    Secret<std::int8_t> taken(secret(k), secret(k) + dimension_);
     wipe(secrets_.data() + k * dimension_, dimension_);
     return taken;
 }
@@ -162,17 +160,15 @@ void InnerRing::encrypt(const std::int64_t* vectors, std::size_t count, InnerSec
     if (bytes < 1 || bytes > 8 || shift > 63) throw std::invalid_argument("A word has 64 bits, of which 1 to 8 bytes are sent.");
     std::vector<WordRing::Pair> transformed;
     for (std::size_t k = 0; k < count; ++k) {
-        std::vector<std::int8_t> secret = secrets.take(first + k);
-        transformed.push_back(ring_->transform(secret.data()));
-        wipe(secret.data(), secret.size());
+        transformed.push_back(ring_->transform(secrets.take(first + k).data()));
     }
     std::size_t drop = 64 - 8 * bytes, total = count * samples_ * bytes;
     std::uint64_t half = drop ? 1ull << (drop - 1) : 0;
     in_parallel(count * blocks_, threads, [&](std::size_t unit) {
         std::size_t k = unit / blocks_, j = unit % blocks_;
         std::size_t begin = j * dimension, here = std::min(dimension, samples_ - begin);
-        std::vector<std::uint64_t> words(dimension);
-        std::vector<std::int64_t> errors(dimension);
+        Secret<std::uint64_t> words(dimension);
+        Secret<std::int64_t> errors(dimension);
         const double* a = transformed_.data() + 2 * j * dimension;
         ring_->multiply(words.data(), a, a + dimension, transformed[k]);
         Stream stream(key, Purpose::error, unit);
@@ -188,11 +184,7 @@ void InnerRing::encrypt(const std::int64_t* vectors, std::size_t count, InnerSec
             if (whole_stores) std::memcpy(out, &word, 8);
             else std::memcpy(out, &word, bytes);
         }
-        wipe(words.data(), words.size() * 8);
-        wipe(errors.data(), errors.size() * 8);
     });
-    for (auto& pair : transformed)
-        for (auto& part : pair) wipe(part.data(), part.size() * sizeof(double));
 }
 
 }  // namespace fedbank

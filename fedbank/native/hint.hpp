@@ -33,19 +33,16 @@ void sum_packed(const Codes& matrix, const std::uint8_t* packed, std::size_t byt
 class InnerSecrets {
 public:
     InnerSecrets(const Key& key, std::size_t count, std::size_t dimension);
-    ~InnerSecrets();
-    InnerSecrets(const InnerSecrets&) = delete;
-    InnerSecrets& operator=(const InnerSecrets&) = delete;
     std::size_t count() const { return used_.size(); }
     std::size_t dimension() const { return dimension_; }
     const std::int8_t* secret(std::size_t k) const { return secrets_.data() + k * dimension_; }
     bool untouched() const;  // no secret has been taken
     // Take secret k for its one message; a second time is refused (std::logic_error).
-    std::vector<std::int8_t> take(std::size_t k);
+    Secret<std::int8_t> take(std::size_t k);
 
 private:
     std::size_t dimension_;
-    std::vector<std::int8_t> secrets_;
+    Secret<std::int8_t> secrets_;
     std::vector<bool> used_;
 };
 

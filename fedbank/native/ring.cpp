@@ -1,7 +1,5 @@
 #include "ring.hpp"
 
-#include "sampler.hpp"
-
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -126,7 +124,7 @@ WordRing::WordRing(std::size_t size) : rings_{ring(word_primes[0], size), ring(w
 }
 
 WordRing::Pair WordRing::transform(const std::uint64_t* words) const {
-    Pair pair{Residues(size()), Residues(size())};
+    Pair pair{Secret<double>(size()), Secret<double>(size())};
     for (std::size_t k = 0; k < 2; ++k) {
         for (std::size_t i = 0; i < size(); ++i) pair[k][i] = rings_[k]->residue(static_cast<std::int64_t>(words[i]));
         rings_[k]->forward(pair[k].data());
@@ -135,7 +133,7 @@ WordRing::Pair WordRing::transform(const std::uint64_t* words) const {
 }
 
 WordRing::Pair WordRing::transform(const std::int8_t* small) const {
-    Pair pair{Residues(size()), Residues(size())};
+    Pair pair{Secret<double>(size()), Secret<double>(size())};
     for (std::size_t k = 0; k < 2; ++k) {
         for (std::size_t i = 0; i < size(); ++i) pair[k][i] = small[i];
         rings_[k]->forward(pair[k].data());

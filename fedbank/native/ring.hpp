@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels.hpp"
+#include "sampler.hpp"
 
 namespace fedbank {
 
@@ -50,7 +51,7 @@ std::shared_ptr<const Ring> ring(std::uint64_t p, std::size_t size);
 // Products of small with arbitrary polynomials modulo 2^64, exact by the Chinese remainder theorem over two primes.
 class WordRing {
 public:
-    using Pair = std::array<Residues, 2>;
+    using Pair = std::array<Secret<double>, 2>;  // one of the factors is
     explicit WordRing(std::size_t size);
     std::size_t size() const { return rings_[0]->size(); }
     Pair transform(const std::uint64_t* words) const;  // entries as signed 64-bit numbers

@@ -49,13 +49,6 @@ void public_residues(const Key& seed, Purpose purpose, std::uint64_t index, std:
     for (std::size_t i = 0; i < dimension; ++i) out[i] = static_cast<double>(static_cast<std::int64_t>(whole[i]));
 }
 
-// Several secrets to be forgotten when they leave their scope.
-template <class T>
-struct Secret : Aligned<T> {
-    using std::vector<T, OnCacheLine<T>>::vector;
-    ~Secret() { wipe(this->data(), this->size() * sizeof(T)); }
-};
-
 // b = a z + error + message, canonical residues; `a` (coefficients) is overwritten.
 void add_encryption(const Ring& ring, double* a, const Residues& z, const std::int64_t* error, const std::int8_t* message,
                     double step, std::uint64_t* out) {
@@ -161,15 +154,10 @@ OuterKey::OuterKey(const Key& key, std::vector<std::uint64_t> primes, std::size_
     Stream stream(key, Purpose::secret, 0);
     ternary(stream, secret_.data(), dimension);
     for (std::uint64_t p : primes_) {
-        Residues z(secret_.begin(), secret_.end());
+        Secret<double> z(secret_.begin(), secret_.end());
         ring(p, dimension)->forward(z.data());
         transformed_.push_back(std::move(z));
     }
-}
-
-OuterKey::~OuterKey() {
-    wipe(secret_.data(), secret_.size());
-    for (auto& z : transformed_) wipe(z.data(), z.size() * sizeof(double));
 }
 
 void OuterKey::check(const Layout& layout) const {
@@ -233,7 +221,8 @@ void OuterKey::decrypt(const Layout& layout, const std::uint8_t* useful, const s
     unsigned above = 64 - layout.response_bits, down = layout.response_bits - layout.ring_bits;
     std::uint64_t mask = (1ull << layout.ring_bits) - 1, half = 1ull << (down - 1);
     in_parallel(layout.groups(hint_rows), threads, [&](std::size_t g) {
-        std::vector<std::uint64_t> a(layout.dimension, 0), product(layout.dimension);
+        std::vector<std::uint64_t> a(layout.dimension, 0);
+        Secret<std::uint64_t> product(layout.dimension);
         for (std::size_t i = 0; i < layout.dimension; ++i) {
             std::memcpy(&a[i], other + (g * layout.dimension + i) * bytes, bytes);
             a[i] = static_cast<std::uint64_t>(static_cast<std::int64_t>(a[i] << above) >> above);  // near zero
@@ -247,9 +236,7 @@ void OuterKey::decrypt(const Layout& layout, const std::uint8_t* useful, const s
                 std::uint64_t phase = b - product[layout.place(v, r)];
                 shares[v * hint_rows + g * layout.rows + r] = ((phase + half) >> down) & mask;
             }
-        wipe(product.data(), product.size() * 8);
     });
-    for (auto& part : z) wipe(part.data(), part.size() * sizeof(double));
 }
 
 Responder::Responder(const Layout& layout, const Key& seed, const std::uint8_t* packed) : primes_(layout.primes) {

@@ -38,9 +38,6 @@ struct Layout {
 class OuterKey {
 public:
     OuterKey(const Key& key, std::vector<std::uint64_t> primes, std::size_t dimension);
-    ~OuterKey();
-    OuterKey(const OuterKey&) = delete;
-    OuterKey& operator=(const OuterKey&) = delete;
     // b of the public key (b, a) = (a z + e, a), a from `seed`: packed residues.
     void public_key(const Layout& layout, const Key& seed, const Key& key, std::uint8_t* packed) const;
     // Encrypt all secrets: one ciphertext a block, of which b is sent and a comes from `seed`.
@@ -53,8 +50,8 @@ public:
 private:
     void check(const Layout& layout) const;  // throws std::invalid_argument for other rings than the key's
     std::vector<std::uint64_t> primes_;
-    std::vector<std::int8_t> secret_;
-    std::vector<Residues> transformed_;
+    Secret<std::int8_t> secret_;
+    std::vector<Secret<double>> transformed_;
 };
 
 // What the matrix holder needs of the peer's public key.

@@ -119,6 +119,7 @@ void gaussian(Stream& stream, Width width, std::int64_t* out, std::size_t count)
 }
 
 void wipe(void* at, std::size_t bytes) {
+    if (!bytes) return;  // nothing was ever there, or it has moved
     std::memset(at, 0, bytes);
     __asm__ __volatile__("" : : "r"(at) : "memory");
 }

@@ -3,7 +3,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
+
+#include "kernels.hpp"
 
 namespace fedbank {
 
@@ -58,5 +61,15 @@ void gaussian(Stream& stream, Width width, std::int64_t* out, std::size_t count)
 
 // Forget secrets in a way that the compiler does not leave out.
 void wipe(void* at, std::size_t bytes);
+
+// Several secrets, forgotten when they leave their scope, however they leave it.
+template <class T>
+struct Secret : Aligned<T> {
+    using std::vector<T, OnCacheLine<T>>::vector;
+    Secret(Secret&&) noexcept = default;
+    Secret(const Secret&) = delete;
+    Secret& operator=(const Secret&) = delete;
+    ~Secret() { wipe(this->data(), this->size() * sizeof(T)); }
+};
 
 }  // namespace fedbank

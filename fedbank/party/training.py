@@ -346,18 +346,18 @@ def _draw_sample(conversations: Sequence[Peer], rows: Sequence[Rows], table: Tab
 
 def _vector_engine(setting: Setting) -> Callable[[Peer, Shape], VectorHolder]:
     engine = setting.job.engine
-    if engine.name == "paillier":
-        key = paillier_histogram.Key(engine.key_bits)
+    key = paillier_histogram.Key(engine.key_bits) if engine.name == "paillier" else None
 
     def open_engine(peer: Peer, shape: Shape) -> VectorHolder:
+        holder: VectorHolder
         if engine.name == "hint":
             holder = private_histogram.VectorHolder(peer, shape, half=setting.seed_half, threads=setting.threads)
-            setting.schemes.append(holder.scheme)
-            return holder
-        setting.schemes.append(engine.scheme)
-        if engine.name == "plaintext":
-            return plain_histogram.VectorHolder(peer, shape)
-        return paillier_histogram.VectorHolder(peer, shape, key, setting.spread)
+        elif key:
+            holder = paillier_histogram.VectorHolder(peer, shape, key, setting.spread)
+        else:
+            holder = plain_histogram.VectorHolder(peer, shape)
+        setting.schemes.append(holder.scheme)
+        return holder
 
     return open_engine
 
@@ -366,16 +366,17 @@ def _matrix_engine(setting: Setting) -> Callable[[Peer, BinMatrix, Shape], Matri
     engine = setting.job.engine
 
     def open_engine(peer: Peer, matrix: BinMatrix, shape: Shape) -> MatrixHolder:
+        holder: MatrixHolder
         if engine.name == "hint":
             holder = private_histogram.MatrixHolder(
                 peer, matrix, shape, half=setting.seed_half, hints=setting.hints, threads=setting.threads
             )
-            setting.schemes.append(holder.scheme)
-            return holder
-        setting.schemes.append(engine.scheme)
-        if engine.name == "plaintext":
-            return plain_histogram.MatrixHolder(peer, matrix)
-        return paillier_histogram.MatrixHolder(peer, matrix, shape.bound, engine.key_bits, setting.spread)
+        elif engine.name == "paillier":
+            holder = paillier_histogram.MatrixHolder(peer, matrix, shape.bound, engine.key_bits, setting.spread)
+        else:
+            holder = plain_histogram.MatrixHolder(peer, matrix)
+        setting.schemes.append(holder.scheme)
+        return holder
 
     return open_engine
 

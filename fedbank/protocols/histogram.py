@@ -84,12 +84,20 @@ class BinMatrix:
 class VectorHolder(Protocol):
     """The active party's end of one histogram engine, bound to one conversation."""
 
+    @property
+    def scheme(self) -> Scheme:
+        """What protects these histograms."""
+
     def sums(self, vectors: Ints) -> Ints:
         """Learn the sums, int64 (vectors, features, width), for int64 vectors (count, samples)."""
 
 
 class MatrixHolder(Protocol):
     """The passive party's end."""
+
+    @property
+    def scheme(self) -> Scheme:
+        """What protects these histograms."""
 
     def answer(self, count: int) -> None:
         """Answer one call of the peer's `sums` with `count` vectors."""

@@ -124,6 +124,11 @@ class VectorHolder:
         n = int(key.public.n)
         peer.send(PublicKey(n.to_bytes(key.bits // 8, "big")))
 
+    @property
+    def scheme(self) -> Scheme:
+        """What protects these histograms."""
+        return scheme(self._key.bits)
+
     def sums(self, vectors: Ints) -> Ints:
         shape = self._shape
         if vectors.shape[1] != shape.samples or np.abs(vectors).max(initial=0) > shape.bound:
@@ -168,6 +173,11 @@ class MatrixHolder:
         self._n = int.from_bytes(peer.receive(PublicKey, modulus=key_bits // 8).modulus, "big")
         if self._n.bit_length() != key_bits or self._n % 2 == 0 or gmpy2.is_prime(self._n):
             raise PeerError(f"Frame PublicKey from {peer.name}: expected a modulus of {key_bits} bits, found another.")
+
+    @property
+    def scheme(self) -> Scheme:
+        """What protects these histograms."""
+        return scheme(self._bits)
 
     def answer(self, count: int) -> None:
         packing = Packing.of(self._shape, self._bits)

@@ -46,6 +46,11 @@ class VectorHolder:
         self._peer = peer
         self._shape = shape
 
+    @property
+    def scheme(self) -> Scheme:
+        """What protects these histograms: nothing."""
+        return SCHEME
+
     def sums(self, vectors: Ints) -> Ints:
         shape = self._shape
         self._peer.send(PlainVectors(vectors))
@@ -58,6 +63,11 @@ class MatrixHolder:
     def __init__(self, peer: Peer, matrix: BinMatrix):
         self._peer = peer
         self._matrix = matrix
+
+    @property
+    def scheme(self) -> Scheme:
+        """What protects these histograms: nothing."""
+        return SCHEME
 
     def answer(self, count: int) -> None:
         samples = self._matrix.codes.shape[1]

@@ -64,6 +64,7 @@ __all__ = [
 
 SEED_BYTES = 32
 GUARD_BITS = 2
+FEATURES_TOGETHER = 8  # whose hint is made between two words of progress
 Shared = npt.NDArray[np.uint64]
 Hints = MutableMapping[str, Shared]
 Random = Callable[[int], bytes]
@@ -268,9 +269,9 @@ class MatrixHolder:
         kept = hints.get(name)
         if kept is not None and kept.shape == (p.rows, p.dimension) and kept.dtype == np.uint64:
             return kept
-        hint = np.empty((p.rows, p.dimension), dtype=np.uint64)
-        for at in range(0, len(codes), threads):
-            some = codes[at : at + threads]
+        hint, together = np.empty((p.rows, p.dimension), dtype=np.uint64), max(FEATURES_TOGETHER, threads)
+        for at in range(0, len(codes), together):  # each call expands A anew
+            some = codes[at : at + together]
             hint[at * width : (at + len(some)) * width] = _native.hint(some, width, seed, p.dimension, threads)
             self._peer.progress("make the hint", at + len(some), len(codes))
         hints[name] = hint

@@ -202,12 +202,12 @@ struct TurnKeys {
     std::vector<Aligned<u64>> values;  // by prime: block after the turn, key, digit, half, point; minus b, minus a
 };
 
-struct Secret {
+struct SlotsKey {
     const Setting& s;
     Stream random;
     std::vector<std::int8_t> small = std::vector<std::int8_t>(D);
     Poly z;  // transformed, modulo Q P
-    Secret(const Setting& s, const Key& key) : s(s), random(key, Purpose::secret, 0) {
+    SlotsKey(const Setting& s, const Key& key) : s(s), random(key, Purpose::secret, 0) {
         ternary(random, small.data(), D);
         for (auto& ring : s.rings) z.emplace_back(small.begin(), small.end()), ring->forward(z.back().data());
     }
@@ -465,7 +465,7 @@ Slots values(const Setting& s, const Slots& coefficients) {
 }
 
 // Root mean square of the noise of a ciphertext modulo Q whose message is known, by its residues modulo two primes.
-double noise(const Setting& s, const Secret& key, const Cipher& c, const Slots& message) {
+double noise(const Setting& s, const SlotsKey& key, const Cipher& c, const Slots& message) {
     Residues m(D);
     for (std::size_t i = 0; i < D; ++i) m[i] = s.t->residue(message[i]);
     Poly expected = s.message(m);
@@ -489,7 +489,7 @@ double noise(const Setting& s, const Secret& key, const Cipher& c, const Slots& 
 }
 
 // Everything that is done for one batch of `count` ciphertexts; says how many products came out wrong.
-std::size_t tree(const Setting& s, Secret& key, const Cipher& public_key, const TurnKeys& baby_keys,
+std::size_t tree(const Setting& s, SlotsKey& key, const Cipher& public_key, const TurnKeys& baby_keys,
                  const TurnKeys& giant_keys, const std::vector<u64>& hint, const std::vector<Aligned<u64>>& plain,
                  std::size_t count, Stream& random) {
     u64 t = s.t->p();
@@ -575,7 +575,7 @@ int main(int arguments, char** words) {
     auto number = [&](int k, int otherwise) { return std::size_t(arguments > k ? std::atoi(words[k]) : otherwise); };
     Setting s(settings.at(name), number(2, 86), number(3, 8));
     std::size_t count = number(4, 8), wrong = 0;
-    Secret key(s, Key{1});
+    SlotsKey key(s, Key{1});
     Stream random(Key{2}, Purpose::mask, 0);
     std::vector<u64> hint(rows * N);  // H as it stands in Z_t
     for (u64& each : hint) each = below(random, s.t->p());
