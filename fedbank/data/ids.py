@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from fedbank.errors import UsageError
 
-__all__ = ["DUPLICATE_RULES", "ID_KINDS", "NormalisedIds", "normalise"]
+__all__ = ["DUPLICATE_RULES", "ID_KINDS", "NormalisedIds", "check_rules", "normalise", "refusal", "spelled"]
 
 ID_KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -101,11 +101,8 @@ def normalise(values: Sequence[str | None], kind: str, duplicates: str = "refuse
     >>> found
     NormalisedIds(kept=1, rejected={'empty': 1}, duplicates=1)
     """
-    if kind not in _RULES:
-        raise UsageError(f"There is no kind of id {kind!r}. The kinds are: {_listed(ID_KINDS)}.")
-    if duplicates not in DUPLICATE_RULES:
-        raise UsageError(f"There is no rule {duplicates!r} for duplicates. {_DUPLICATES_REMEDY}")
-    ids, rows, rejected = _spelled(values, _RULES[kind])
+    check_rules(kind, duplicates)
+    ids, rows, rejected = spelled(values, kind)
     kept = _without_duplicates(ids, duplicates)
     return NormalisedIds(
         ids=[ids[place] for place in kept],
@@ -113,6 +110,14 @@ def normalise(values: Sequence[str | None], kind: str, duplicates: str = "refuse
         rejected=dict(rejected),
         duplicates=len(ids) - len(kept),
     )
+
+
+def check_rules(kind: str, duplicates: str) -> None:
+    """Raise UsageError for a kind of id or a rule for duplicates that there is not."""
+    if kind not in _RULES:
+        raise UsageError(f"There is no kind of id {kind!r}. The kinds are: {_listed(ID_KINDS)}.")
+    if duplicates not in DUPLICATE_RULES:
+        raise UsageError(f"There is no rule {duplicates!r} for duplicates. {_DUPLICATES_REMEDY}")
 
 
 class _Reason(Enum):
@@ -130,8 +135,9 @@ class _Reason(Enum):
 _Rule = Callable[[str], str | _Reason]
 
 
-def _spelled(values: Sequence[str | None], rule: _Rule) -> tuple[list[str], list[int], Counter[str]]:
-    """Apply a kind's rule to each cell: the ids, their rows, and the count of each reason."""
+def spelled(values: Sequence[str | None], kind: str) -> tuple[list[str], list[int], Counter[str]]:
+    """Apply a kind's rule to each cell: the ids, their rows, and the count of each reason. Duplicates stay."""
+    rule = _RULES[kind]
     ids: list[str] = []
     rows: list[int] = []
     rejected: Counter[str] = Counter()
@@ -159,9 +165,7 @@ def _without_duplicates(ids: list[str], rule: str) -> Sequence[int]:
     if surplus == 0:
         return range(len(ids))
     if rule == "refuse":
-        raise UsageError(
-            f"{surplus} of {len(ids)} rows repeat the id of another row after normalisation. {_DUPLICATES_REMEDY}"
-        )
+        raise refusal(surplus, len(ids))
     if rule == "first":
         # Later writers win in a dict, so walking backwards leaves each id's first place.
         return sorted({ids[place]: place for place in reversed(range(len(ids)))}.values())
@@ -169,6 +173,13 @@ def _without_duplicates(ids: list[str], rule: str) -> Sequence[int]:
         return sorted({one: place for place, one in enumerate(ids)}.values())
     times = Counter(ids)
     return [place for place, one in enumerate(ids) if times[one] == 1]
+
+
+def refusal(surplus: int, count: int) -> UsageError:
+    """The error of rule "refuse": so many of `count` rows repeat an id."""
+    return UsageError(
+        f"{surplus} of {count} rows repeat the id of another row after normalisation. {_DUPLICATES_REMEDY}"
+    )
 
 
 def _listed(meanings: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
-"""Where a table can come from: CSV, Parquet and DuckDB files, PostgreSQL, a DataFrame. Columns in, record batches out.
+"""Where a table can come from: CSV, Parquet, Arrow and DuckDB files, PostgreSQL, a DataFrame.
 
-No reader's own message is passed on, as readers quote cells and addresses; no reader reaches the network by itself.
+Columns in, record batches out. No reader's own message is passed on, as readers quote cells and addresses; no reader reaches the network by itself.
 Tests: `tests/test_tables.py`, `tests/test_tables_postgres.py`.
 """
 
@@ -31,10 +31,12 @@ __all__ = ["Opened", "number_text", "opened_frame", "opening", "shown"]
 
 @dataclass(frozen=True)
 class Opened:
-    """A source: its column names, and its record batches reduced to the columns at the given positions."""
+    """A source: its column names, its record batches reduced to the columns at the given positions, and its number of
+    rows where that is known before they are read."""
 
     names: list[str]
     batches: Callable[[list[int]], Iterable[Any]]
+    rows: int | None = None
 
 
 def shown(names: Sequence[str], most: int = 20) -> str:
@@ -75,14 +77,19 @@ def opening(source: str, table: str | None, side: str) -> tuple[str, AbstractCon
         raise UsageError(f"{place}: table is for DuckDB files and PostgreSQL; leave it out here.")
     if ending == ".parquet":
         return place, _opened_parquet(path, place)
+    if ending in _ARROW:
+        return place, _opened_arrow(path, place)
     return place, _opened_csv(path, _DELIMITERS[ending], place)
 
 
-_ENDINGS = "Known are .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .duckdb, .db and postgresql:// addresses."
+_ARROW = (".arrow", ".feather")
+_ENDINGS = (
+    "Known are .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .arrow, .feather, .duckdb, .db and postgresql:// addresses."
+)
 
 
 def _ending(name: str) -> str | None:
-    known = (*_DELIMITERS, ".parquet", ".duckdb", ".db")
+    known = (*_DELIMITERS, ".parquet", *_ARROW, ".duckdb", ".db")
     return next((ending for ending in known if name.endswith(ending)), None)
 
 
@@ -144,14 +151,32 @@ def _csv_header(path: Path, delimiter: str) -> list[str]:
 @contextmanager
 def _opened_parquet(path: Path, place: str) -> Iterator[Opened]:
     remedy = "It is no whole Parquet file; write it anew."
-    with _refusing(place, remedy):
-        names = list(pq.read_schema(path).names)
+    with _refusing(place, remedy), pq.ParquetFile(path) as file:
+        names, rows = list(file.schema_arrow.names), file.metadata.num_rows
     with closing(duckdb.connect(":memory:", config=_OFFLINE)) as connection:
         with _refusing(place, remedy):
             relation = connection.sql(
                 "SELECT * FROM read_parquet($file, hive_partitioning=false)", params={"file": glob.escape(str(path))}
             )
-        yield Opened(names, partial(_streamed, relation, place=place, remedy=remedy))
+        yield Opened(names, partial(_streamed, relation, place=place, remedy=remedy), rows)
+
+
+@contextmanager
+def _opened_arrow(path: Path, place: str) -> Iterator[Opened]:
+    """An Arrow IPC file (Feather version 2), read where it lies."""
+    remedy = "It is no whole Arrow IPC file; write it anew."
+    with _refusing(place, remedy):
+        file = pa.memory_map(str(path))
+    with closing(file):
+        with _refusing(place, remedy):
+            reader = pa.ipc.open_file(file)
+
+        def batches(positions: list[int]) -> Iterator[Any]:
+            with _refusing(place, remedy):
+                for number in range(reader.num_record_batches):
+                    yield reader.get_batch(number).select(positions)
+
+        yield Opened(list(reader.schema.names), batches)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ remedy, and counts cells instead of showing them. Nothing but a `postgresql://` 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from fedbank.data.ids import normalise
 from fedbank.data.sources import Opened, number_text, opened_frame, opening, shown
 from fedbank.errors import UsageError
 
-__all__ = ["Table", "TableReport", "read_table", "table_from_frame"]
+__all__ = ["Table", "TableReport", "id_cells", "nobody", "position_of", "read_table", "table_from_frame"]
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def _read(opened: Opened, request: _Request, place: str) -> Table:
     blocks = [np.empty((0, len(columns)))]
     for batch in opened.batches(positions):
         cells, *others = batch.columns
-        texts += _id_texts(cells, request.id_column, place)
+        texts += id_cells(cells, request.id_column, place).to_pylist()
         for name, array in zip(beside, others, strict=False):
             beside[name] += _whole_texts(array, name, place)
         blocks.append(_block(len(cells), columns, others[len(beside) :]))
@@ -283,12 +282,7 @@ def _kept(
     except UsageError as error:
         raise UsageError(f"{place}, id column {request.id_column!r}: {error}") from None
     if not found.ids:
-        reasons = [f"{count} rows: {reason}" for reason, count in found.rejected.items()]
-        reasons += [f"{found.duplicates} rows: duplicate"] * (found.duplicates > 0)
-        raise UsageError(
-            f"{place}: no row has a usable id of kind {request.id_kind!r} in column {request.id_column!r} "
-            f"({'; '.join(reasons)}). Check id_column and id_kind."
-        )
+        raise nobody(place, request.id_column, request.id_kind, found.rejected, found.duplicates)
     if len(found.ids) < len(texts):
         values = values[found.rows]
     features = np.ascontiguousarray(values[:, : len(names)])
@@ -300,6 +294,16 @@ def _kept(
         report=_report(len(texts), found.rejected, found.duplicates, names, features),
         groups=None if request.group is None else np.array(beside[request.group])[found.rows],
         times=None if request.time is None else _times(beside[request.time], request.time, place)[found.rows],
+    )
+
+
+def nobody(place: str, column: str, kind: str, rejected: Mapping[str, int], duplicates: int) -> UsageError:
+    """The error of a source without any usable id, which says why there is none."""
+    reasons = [f"{count} rows: {reason}" for reason, count in rejected.items()]
+    reasons += [f"{duplicates} rows: duplicate"] * (duplicates > 0)
+    return UsageError(
+        f"{place}: no row has a usable id of kind {kind!r} in column {column!r} ({'; '.join(reasons)}). "
+        "Check id_column and id_kind."
     )
 
 
@@ -367,6 +371,14 @@ def _need(wanted: Sequence[str], parameter: str, columns: list[str], place: str)
             f"{place}: there is no column {shown(absent)}, named by {parameter}. "
             f"The columns are: {shown(columns)}. Upper and lower case matter."
         )
+
+
+def position_of(columns: list[str], name: str, parameter: str, place: str) -> int:
+    """Where the one column of this name stands; `parameter` named it. Raises UsageError if there is none, or two."""
+    _need([name], parameter, columns, place)
+    if columns.count(name) > 1:
+        raise UsageError(f"{place}: column names occur twice: {shown([name])}. Rename them in the source.")
+    return columns.index(name)
 
 
 def _repeated(names: Sequence[str]) -> list[str]:
@@ -488,8 +500,14 @@ def _times(texts: list[str], name: str, place: str) -> NDArray[np.float64]:
         ) from None
 
 
-def _id_texts(array: Any, name: str, place: str) -> list[str | None]:
-    """Turn an Arrow array into id texts: whole numbers as their digits, without ".0"."""
+def id_cells(array: Any, name: str, place: str) -> Any:
+    """Turn an Arrow array into one of id texts (large_string): whole numbers as their digits, without ".0".
+
+    Raises
+    ------
+    UsageError
+        A type that holds no ids, or floating-point numbers whose last digits are lost.
+    """
     array = _simple(array)
     kind = array.type
     if pa.types.is_floating(kind):
@@ -499,13 +517,11 @@ def _id_texts(array: Any, name: str, place: str) -> list[str | None]:
             f"{place}: id column {name!r} is of type {kind}, which is no id. Store the ids as text, or name another "
             "id_column."
         )
-    texts: list[str | None] = array.cast(pa.large_string()).to_pylist()
-    if pa.types.is_decimal(kind):
-        return [None if text is None else re.sub(r"\.0+$", "", text) for text in texts]
-    return texts
+    texts = array.cast(pa.large_string())
+    return pc.replace_substring_regex(texts, r"\.0+$", "") if pa.types.is_decimal(kind) else texts
 
 
-def _whole_numbers(array: Any, name: str, place: str) -> list[str | None]:
+def _whole_numbers(array: Any, name: str, place: str) -> Any:
     bits = np.finfo(array.type.to_pandas_dtype()).nmant + 1
     numbers = _floats(array.cast(pa.float64()))
     inexact = int(np.count_nonzero(np.isfinite(numbers) & (np.abs(numbers) >= 2.0**bits)))
@@ -514,7 +530,7 @@ def _whole_numbers(array: Any, name: str, place: str) -> list[str | None]:
             f"{place}: id column {name!r} holds floating-point numbers of 2^{bits} and more; their last digits are "
             "lost. Store the ids as text in the source."
         )
-    return [number_text(number) for number in numbers.tolist()]
+    return pa.array([number_text(number) for number in numbers.tolist()], pa.large_string())
 
 
 def _simple(array: Any) -> Any:
