@@ -165,7 +165,7 @@ class _Gathered:
         ids, rows = PackedIds(self._data.all(), self._offsets.all()), self._rows.all()
         usable = len(rows)
         if kept is not None:
-            ids, rows = _taken(ids, kept), rows[kept]
+            ids, rows = ids.take(kept), rows[kept]
         report = IdReport(self.read, len(rows), dict(self._rejected), usable - len(rows))
         return StreamedIds(ids, rows, report)
 
@@ -185,14 +185,6 @@ def _kept(digests: Bytes, rule: str, threads: int) -> Offsets | None:
     if rule == "first":
         return np.flatnonzero(first == np.arange(count))
     return np.flatnonzero(np.bincount(first, minlength=count)[first] == 1)
-
-
-def _taken(ids: PackedIds, places: Offsets) -> PackedIds:
-    """Some of the ids, in the given order."""
-    texts = pa.Array.from_buffers(
-        pa.large_binary(), len(ids.offsets) - 1, [None, pa.py_buffer(ids.offsets), pa.py_buffer(ids.data)]
-    )
-    return PackedIds(*_flat(texts.take(pa.array(places))))
 
 
 class _Growing:

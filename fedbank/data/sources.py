@@ -1,6 +1,7 @@
 """Where a table can come from: CSV, Parquet, Arrow and DuckDB files, PostgreSQL, a DataFrame.
 
-Columns in, record batches out. No reader's own message is passed on, as readers quote cells and addresses; no reader reaches the network by itself.
+Columns in, record batches out. No reader's own message is passed on, as readers quote cells and addresses; no reader
+reaches the network by itself.
 Tests: `tests/test_tables.py`, `tests/test_tables_postgres.py`.
 """
 
