@@ -35,6 +35,22 @@ def hint(codes: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='
     The hint of a one-hot matrix: its product with the public matrix of `seed`, (rows, dimension).
     """
 
+def curve_multiply(scalar: bytes, points: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint8]:
+    """
+    u-coordinates on Curve25519 (n, 32) of scalar * point, zero for infinity. The scalar is not clamped.
+    """
+
+def curve_multiply_each(scalars: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], points: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint8]:
+    """The same with a scalar (n, 32) for each point."""
+
+def hash_to_curve(data: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], offsets: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], domain: bytes, threads: int) -> NDArray[numpy.uint8]:
+    """
+    RFC 9380's curve25519_XMD:SHA-512_ELL2_RO_ of messages data[offsets[i]:offsets[i + 1]]: (n, 32).
+    """
+
+def map_to_curve(pairs: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint8]:
+    """Its second half, from pairs of field elements (n, 64); for tests."""
+
 def key_stream(key: bytes, purpose: int, number: int, words: int) -> NDArray[numpy.uint64]:
     """ChaCha20's key stream as 64-bit words; for tests."""
 

@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "curve25519.hpp"
 #include "hint.hpp"
 #include "kernels.hpp"
 #include "rlwe.hpp"
@@ -103,6 +104,52 @@ Made<std::uint64_t> hint(Given<std::uint8_t, 2> codes, std::size_t width, nb::by
     return sums.handle;
 }
 
+void check_points(const Given<std::uint8_t, 2>& points) { expect(points.shape(1) == 32, "A point has 32 bytes."); }
+
+Made<std::uint8_t> curve_multiply(nb::bytes scalar, Given<std::uint8_t, 2> points, unsigned threads) {
+    check_points(points);
+    Secret<Key> secret(1, key_of(scalar));
+    expect(secret[0][31] < 128, "A scalar is below 2^255.");
+    auto out = made<std::uint8_t>({points.shape(0), 32});
+    {
+        nb::gil_scoped_release free;
+        multiply_points(secret[0], points.data(), points.shape(0), threads, out.data);
+    }
+    return out.handle;
+}
+
+Made<std::uint8_t> curve_multiply_each(Given<std::uint8_t, 2> scalars, Given<std::uint8_t, 2> points, unsigned threads) {
+    check_points(points);
+    expect(scalars.shape(0) == points.shape(0) && scalars.shape(1) == 32, "Each point has a scalar of 32 bytes.");
+    unsigned high = 0;
+    for (std::size_t i = 0; i < scalars.shape(0); ++i) high |= scalars.data()[32 * i + 31];
+    expect(high < 128, "A scalar is below 2^255.");
+    auto out = made<std::uint8_t>({points.shape(0), 32});
+    {
+        nb::gil_scoped_release free;
+        multiply_each(scalars.data(), points.data(), points.shape(0), threads, out.data);
+    }
+    return out.handle;
+}
+
+Made<std::uint8_t> hash_to_curve(Given<std::uint8_t, 1> data, Given<std::int64_t, 1> offsets, nb::bytes domain,
+                                 unsigned threads) {
+    expect(domain.size() >= 1 && domain.size() <= 255, "A domain separation tag has 1 to 255 bytes.");
+    expect(offsets.shape(0) >= 1, "There is one offset more than there are messages.");
+    std::size_t count = offsets.shape(0) - 1;
+    const std::int64_t* at = offsets.data();
+    bool inside = at[0] >= 0 && static_cast<std::size_t>(at[count]) <= data.shape(0);
+    for (std::size_t i = 0; i < count; ++i) inside = inside && at[i] <= at[i + 1];
+    expect(inside, "The offsets must rise, and lie in the data.");
+    auto out = made<std::uint8_t>({count, 32});
+    Domain tag{reinterpret_cast<const std::uint8_t*>(domain.c_str()), domain.size()};
+    {
+        nb::gil_scoped_release free;
+        hash_points({data.data(), at}, count, tag, threads, out.data);
+    }
+    return out.handle;
+}
+
 // A secret is not asked whether it is true.
 bool no_truth(nb::handle) { throw nb::type_error("A secret has no truth value."); }
 
@@ -127,6 +174,22 @@ NB_MODULE(_native, module) {
                "The same for the top bytes of words (count, samples, bytes): (count, rows).");
     module.def("hint", &hint, "codes"_a.noconvert(), "width"_a, "seed"_a, "dimension"_a, "threads"_a,
                "The hint of a one-hot matrix: its product with the public matrix of `seed`, (rows, dimension).");
+
+    module.def("curve_multiply", &curve_multiply, "scalar"_a, "points"_a.noconvert(), "threads"_a,
+               "u-coordinates on Curve25519 (n, 32) of scalar * point, zero for infinity. The scalar is not clamped.");
+    module.def("curve_multiply_each", &curve_multiply_each, "scalars"_a.noconvert(), "points"_a.noconvert(), "threads"_a,
+               "The same with a scalar (n, 32) for each point.");
+    module.def("hash_to_curve", &hash_to_curve, "data"_a.noconvert(), "offsets"_a.noconvert(), "domain"_a, "threads"_a,
+               "RFC 9380's curve25519_XMD:SHA-512_ELL2_RO_ of messages data[offsets[i]:offsets[i + 1]]: (n, 32).");
+    module.def(
+        "map_to_curve",
+        [](Given<std::uint8_t, 2> pairs) {
+            expect(pairs.shape(1) == 64, "A pair of field elements has 64 bytes.");
+            auto out = made<std::uint8_t>({pairs.shape(0), 32});
+            map_pairs(pairs.data(), pairs.shape(0), out.data);
+            return out.handle;
+        },
+        "pairs"_a.noconvert(), "Its second half, from pairs of field elements (n, 64); for tests.");
 
     module.def(
         "key_stream",
