@@ -127,7 +127,7 @@ private:
         while (entry != Lists::none &&
                std::memcmp(mine_ + pair.row * width_, theirs_ + entries[entry].row * width_, width_) != 0)
             entry = lists.find(entries, hash, lists.next(entry));
-        where_[pair.row] = entry == Lists::none ? -1 : entries[entry].row;
+        where_[pair.row] = entry == Lists::none ? -1 : static_cast<std::int64_t>(entries[entry].row);
     }
 
     const std::uint8_t *mine_, *theirs_;

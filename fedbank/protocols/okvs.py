@@ -89,7 +89,7 @@ def encode(items: Bytes, values: Bytes, seed: bytes, shape: Shape, key: bytes, t
 
 
 def decode(items: Bytes, table: Bytes, seed: bytes, shape: Shape, threads: int = 1) -> Bytes:
-    """Read the values of items, (n, 16), from a table; what was not encoded gives a value that is random to its reader."""
+    """Read the values of items, (n, 16), from a table; an item that was not encoded reads as random."""
     try:
         return _native.okvs_decode(items, table, seed, shape.clusters, shape.sparse, shape.dense, threads)
     except ValueError as error:
@@ -137,7 +137,7 @@ def cluster_columns(capacity: int, bits: float) -> tuple[int, int]:
 
 
 def _expansion(capacity: int, bits: float) -> float:
-    """Columns for each item such that peeling leaves a large core with probability 2^-bits: the paper's fit, weight 3."""
+    """Columns for each item so that peeling leaves a large core with chance 2^-bits: the paper's fit for weight 3."""
     weight = log2(3)
     slope = 2 ** (0.555 * log2(capacity) + 0.093 * weight**3 - 1.01 * weight**2 + 2.925 * weight - 0.133)
     return (bits + 9.2 + 1.223 * slope) / slope
