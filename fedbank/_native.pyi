@@ -128,5 +128,34 @@ class Responder:
         Masked, re-randomised and flooded responses (useful, other), and the masks (vectors, rows).
         """
 
+def digest_ids(data: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], offsets: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], prefix: bytes, threads: int) -> NDArray[numpy.uint8]:
+    """
+    SHA-256 of the prefix and each message data[offsets[i] : offsets[i + 1]]: (messages, 32).
+    """
+
+def digest_rows(rows: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], prefix: bytes, length: int, threads: int) -> NDArray[numpy.uint8]:
+    """The first bytes of SHA-256 of the prefix and each row: (rows, length)."""
+
+def match(mine: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], theirs: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: bytes, threads: int) -> NDArray[numpy.int64]:
+    """
+    The first position in `theirs` of each row of `mine`, or -1. `key`: 16 fresh random bytes.
+    """
+
+def repeated(rows: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: bytes, threads: int) -> int:
+    """How many rows equal an earlier one. `key`: 16 fresh random bytes."""
+
+def okvs_encode(items: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], values: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], seed: bytes, clusters: int, capacity: int, sparse: int, dense: int, key: bytes, threads: int) -> NDArray[numpy.uint8]:
+    """
+    A table (size, 16) from which each item decodes to its value, uniform under `key` otherwise.
+    """
+
+def okvs_decode(items: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], table: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], seed: bytes, clusters: int, sparse: int, dense: int, threads: int) -> NDArray[numpy.uint8]:
+    """What the table holds for each item: (items, 16)."""
+
+def okvs_failures(items: int, sparse: int, dense: int, instances: int, seed: bytes, threads: int) -> int:
+    """
+    How many of so many clusters of random items cannot be encoded; for tests.
+    """
+
 def public_polynomial(seed: bytes, purpose: int, index: int, p: int, dimension: int) -> NDArray[numpy.uint64]:
     """A public polynomial of a seed; for tests."""

@@ -22,6 +22,7 @@ enum class Purpose : std::uint64_t {
     randomiser = 6,
     flood = 7,
     mask = 8,
+    okvs_free = 40,
 };
 
 // The ChaCha20 key stream (Bernstein 2008; blocks as in RFC 8439) of one key, purpose and number; 64-bit counter.
