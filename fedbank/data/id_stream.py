@@ -89,7 +89,7 @@ def read_ids(
     Parameters
     ----------
     source, id_column, id_kind, duplicates, table, side : as for `fedbank.data.tables.read_table`
-    threads : of the native core, for duplicates
+    threads : of the native core, which hashes the ids
     progress : called as `progress(rows read, rows in all)` after each batch; 0 in all where the source does not tell
 
     Raises
@@ -118,7 +118,7 @@ def read_ids(
         for batch in opened.batches([position]):
             cells = id_cells(batch.column(0), id_column, place)
             for start in range(0, len(cells), BATCH):
-                gathered.add(cells.slice(start, BATCH), id_kind)
+                gathered.add(cells.slice(start, BATCH), id_kind, threads)
                 if progress is not None:
                     progress(gathered.read, opened.rows or 0)
     if not gathered.read:
@@ -145,12 +145,12 @@ class _Gathered:
         self._digests = _Growing(np.uint8)
         self._prefix = os.urandom(16)
 
-    def add(self, cells: Any, kind: str) -> None:
+    def add(self, cells: Any, kind: str, threads: int) -> None:
         """Normalise one batch and append what is usable."""
         texts, rejected = normalised(cells, kind)
         usable = np.asarray(texts.is_valid().to_numpy(zero_copy_only=False))
         data, offsets = _flat(texts if usable.all() else texts.drop_null())
-        digests = _native.digest_ids(data, offsets, self._prefix, 1)
+        digests = _native.digest_ids(data, offsets, self._prefix, threads)
         self._offsets.append(offsets[1:] + self._data.size)
         self._data.append(data)
         self._rows.append(np.flatnonzero(usable) + self.read)
