@@ -5,9 +5,11 @@ from fedbank.errors import FedbankError, PeerError, PeerGone, UsageError
 from fedbank.models.evaluation import Evaluation, evaluate
 from fedbank.party.job import Job
 from fedbank.party.programs import run, score
+from fedbank.protocols.alignment import Alignment, align
 from fedbank.simulate import Simulation, simulate
 
 __all__ = [
+    "Alignment",
     "Evaluation",
     "FedbankError",
     "Job",
@@ -16,6 +18,7 @@ __all__ = [
     "Simulation",
     "Table",
     "UsageError",
+    "align",
     "evaluate",
     "read_table",
     "run",

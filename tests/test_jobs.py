@@ -71,6 +71,8 @@ OTHERS: list[dict[str, Any]] = [
     {"passive": ["bank-two"]},
     {"active": "bank", "passive": ["regulator"]},
     {"id_kind": "account"},
+    {"alignment": "ecdh"},
+    {"alignment": "vole"},
     {"compare_alone": False},
     {"blinding": "x"},
     {"rows": {"test": 0.2}},

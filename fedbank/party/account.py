@@ -14,6 +14,7 @@ from fedbank.party.job import Job
 from fedbank.party.report import DataFacts, Disclosed, ModelSummary, ReportContent, Traffic
 from fedbank.party.steps import Steps
 from fedbank.party.training import TOGETHER, trainings
+from fedbank.protocols.alignment import Alignment
 from fedbank.protocols.histogram import Scheme
 from fedbank.talk.peer import Direction, Peer
 
@@ -40,6 +41,7 @@ class Account:
     split: Mapping[str, int]
     resumed_after: int
     schemes: tuple[Scheme, ...]
+    alignments: Mapping[str, Alignment]
 
 
 def report_content(account: Account) -> ReportContent:
@@ -64,7 +66,7 @@ def report_content(account: Account) -> ReportContent:
             ("Scheme", scheme.name),
             *(("Parameters", one.parameters) for one in account.schemes),
             ("Estimated security", security),
-            ("Set intersection", "ECDH, Curve25519, RFC 9380 hash to curve, 128 bits"),
+            *_intersections(account),
             ("Line", "mutual TLS 1.3 over gRPC"),
         ],
         plaintext=scheme.plaintext,
@@ -80,6 +82,21 @@ def report_content(account: Account) -> ReportContent:
         notes=notes,
         language=config.language,
     )
+
+
+INTERSECTIONS = {
+    "ecdh": "ECDH, Curve25519, RFC 9380 hash to curve, 128 bits",
+    "vole": "VOLE and oblivious key-value store (RR22), 128 bits",
+}
+
+
+def _intersections(account: Account) -> Iterator[tuple[str, str]]:
+    """The set intersection with each peer, and why this one; a run that was resumed did not match anybody."""
+    for peer, used in account.alignments.items():
+        yield "Set intersection", INTERSECTIONS[used.protocol]
+        yield f"Chosen with {peer}", used.reason
+    if not account.alignments:
+        yield "Set intersection", "as in the run that was resumed"
 
 
 def traffic_rows(peers: Iterable[Peer]) -> list[Traffic]:

@@ -84,6 +84,7 @@ class Job(_Strict):
     active : the party with the labels
     passive : the parties with columns only
     id_kind : how ids are normalised, see `fedbank.data.ids`
+    alignment : the set intersection, "ecdh" or "vole"; "auto" chooses by set sizes and line (`protocols.alignment`)
     rows, boosting, engine : see there
     compare_alone : train each party's columns alone too, to show what working together brings
     blinding : jobs with the same label give a column the same blinded number; empty: new numbers for each job
@@ -93,6 +94,7 @@ class Job(_Strict):
     active: PartyName
     passive: tuple[PartyName, ...] = Field(min_length=1, max_length=64)
     id_kind: str = "plain"
+    alignment: Literal["auto", "ecdh", "vole"] = "auto"
     rows: RowSplit = RowSplit()
     boosting: BoostingParameters = BoostingParameters()
     engine: Engine = Engine()

@@ -89,6 +89,7 @@ def run(party_file: Path, job_file: Path, *, resume: bool = False, screen: Scree
         checkpoint = Checkpoint(folder / "checkpoint", table_hash(table))
         with worker_processes(job, config.workers) as spread:
             setting = Setting(job, office.steps, spread, checkpoint, resume, config.most_people)
+            setting.tell = office.screen.say
             _give_own_things(setting, config)
             result = (
                 train_active(peers, table, setting)
@@ -111,6 +112,7 @@ def run(party_file: Path, job_file: Path, *, resume: bool = False, screen: Scree
         split={PARTS[part]: count for part, count in sorted(Counter(active.part.tolist()).items())} if active else {},
         resumed_after=result.resumed_after,
         schemes=tuple(dict.fromkeys(setting.schemes)),
+        alignments=setting.alignments,
     )
     files = _leave_files(folder, account, active)
     checkpoint.clear()
@@ -152,7 +154,8 @@ def score(
         return read_own_table(config, job.id_kind, source=table, features=mine.features, beside=judged)
 
     with office.meeting(people_to_score) as (people, peers):
-        setting = Setting(job, office.steps, most_people=config.most_people)
+        setting = Setting(job, office.steps, most_people=config.most_people, threads=_threads(config))
+        setting.tell = office.screen.say
         if isinstance(mine, PassiveHalf):
             with office.steps("align people"):
                 rows = align_passive(peers[job.active], people, setting)
@@ -253,10 +256,14 @@ def _ready_to_run(config: PartyConfig, job: Job, role: str) -> Table:
 def _give_own_things(setting: Setting, config: PartyConfig) -> None:
     """Let a run use what this party keeps between runs, and its cores."""
     setting.secret = _own_secret(config.store / "blinding.key")
-    setting.threads = config.workers or os.cpu_count() or 1
+    setting.threads = _threads(config)
     setting.hints = HintFiles(config.store / "hints")
     if setting.job.engine.name == "hint":
         setting.seed_half = _own_secret(config.store / "hint.seed")
+
+
+def _threads(config: PartyConfig) -> int:
+    return config.workers or os.cpu_count() or 1
 
 
 def _own_secret(path: Path) -> bytes:

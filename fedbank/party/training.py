@@ -14,7 +14,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,8 @@ from fedbank.models.trees import sigmoid
 from fedbank.party.checkpoint import Checkpoint, Saved
 from fedbank.party.job import Job
 from fedbank.party.steps import Steps
-from fedbank.protocols import ecdh_psi, paillier_histogram, plain_histogram, private_histogram
+from fedbank.protocols import paillier_histogram, plain_histogram, private_histogram
+from fedbank.protocols.alignment import MOST_IDS, Alignment, align
 from fedbank.protocols.histogram import BinMatrix, MatrixHolder, Scheme, Shape, VectorHolder
 from fedbank.talk.codec import Message, Most
 from fedbank.talk.peer import Peer
@@ -100,7 +101,8 @@ class Setting:
     `spread` maps over worker processes; `checkpoint` keeps the run's states, None keeps nothing; `resume` asks for
     going on with a broken run; `secret` is this party's own key for blinding column numbers. For the hint engine:
     `threads` of the native core, `hints` keeps hints between runs, `seed_half` is this party's half of the public seed
-    that they belong to. `schemes` gets what really protected each training, in order.
+    that they belong to. `schemes` gets what really protected each training, in order; `alignments` how people were
+    matched with each peer, and `tell` is called with the reason.
     """
 
     job: Job
@@ -108,12 +110,14 @@ class Setting:
     spread: Spread = map
     checkpoint: Checkpoint | None = None
     resume: bool = False
-    most_people: int = ecdh_psi.MOST_IDS
+    most_people: int = MOST_IDS
     secret: bytes = field(default_factory=lambda: os.urandom(32), repr=False)
     threads: int = 1
     hints: private_histogram.Hints = field(default_factory=dict, repr=False)
     seed_half: bytes = field(default_factory=lambda: os.urandom(32))
     schemes: list[Scheme] = field(default_factory=list)
+    alignments: dict[str, Alignment] = field(default_factory=dict)
+    tell: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, repr=False)
@@ -225,14 +229,12 @@ def train_passive(peer: Peer, table: Table, setting: Setting, party: str) -> Pas
 
 def align_active(peer: Peer, table: Table, setting: Setting) -> Rows:
     """Match people with one passive party; returns the common rows in the order of their ids."""
-    rows = ecdh_psi.receiver(peer, table.ids, setting.job.id_kind, most=setting.most_people)
-    return _by_id(rows, peer, table)
+    return _by_id(_matched(peer, table, setting, "receiver"), peer, table)
 
 
 def align_passive(peer: Peer, table: Table, setting: Setting) -> Rows:
     """Match people with the active party, facing `align_active`."""
-    rows = ecdh_psi.sender(peer, table.ids, setting.job.id_kind, most=setting.most_people)
-    return _by_id(rows, peer, table)
+    return _by_id(_matched(peer, table, setting, "sender"), peer, table)
 
 
 def gather(conversations: Sequence[Peer], rows: Sequence[Rows], table: Table) -> tuple[Rows, list[Partner]]:
@@ -316,6 +318,23 @@ def _last(trees: Iterable[S], setting: Setting | None = None, state: S | None = 
             setting.checkpoint.store(last.trees, last)
     assert last is not None  # noqa: S101 - a job has at least one tree
     return last
+
+
+def _matched(peer: Peer, table: Table, setting: Setting, side: Literal["receiver", "sender"]) -> Rows:
+    job = setting.job
+    found = align(
+        peer,
+        table.ids,
+        job.id_kind,
+        side,
+        protocol=job.alignment,
+        most=setting.most_people,
+        threads=setting.threads,
+    )
+    assert found.rows is not None  # noqa: S101 - both sides learn who is in common
+    setting.alignments[peer.name] = found
+    setting.tell(found.reason)
+    return found.rows
 
 
 def _by_id(rows: Rows, peer: Peer, table: Table) -> Rows:

@@ -37,10 +37,11 @@ from fedbank.talk.codec import Message
 from fedbank.talk.measure import Line, answer_measure, measure_line
 from fedbank.talk.peer import Peer
 
-__all__ = ["LEARNS", "PROTOCOLS", "Alignment", "Cost", "align", "choose", "receiver", "sender"]
+__all__ = ["LEARNS", "MOST_IDS", "PROTOCOLS", "Alignment", "Cost", "align", "choose", "receiver", "sender"]
 
 PROTOCOLS = ("auto", "ecdh", "vole")
 LEARNS = ("both", "receiver", "size")
+MOST_IDS = ecdh_psi.MOST_IDS
 NAMES = {"ecdh": "ECDH", "vole": "VOLE"}
 FEW = 1 << 12  # ids: below, what a silent VOLE needs before the first id decides
 UNEQUAL = 50
@@ -120,15 +121,15 @@ class Alignment:
 
     Attributes
     ----------
-    rows : int64 array; this side's rows in common, the i-th here and the i-th there being the same person; empty where
-        this side does not learn them
-    size : how many are in common; -1 where this side does not learn it
+    rows : int64 array (size,), this side's rows in common, the i-th here and the i-th there being the same person; None
+        where this side does not learn them
+    size : how many are in common; None where this side does not learn it
     protocol : "ecdh" or "vole"
     reason : why, in a sentence
     """
 
-    rows: Rows = field(repr=False)
-    size: int
+    rows: Rows | None = field(repr=False)
+    size: int | None
     protocol: str
     reason: str
 
@@ -143,7 +144,7 @@ def align(
     learns: str = "both",
     line: Line | None = None,
     random: Random = os.urandom,
-    most: int = ecdh_psi.MOST_IDS,
+    most: int = MOST_IDS,
     threads: int = 1,
 ) -> Alignment:
     """Find the people that both sides hold; the peer calls the same with the other `side`.
@@ -155,7 +156,7 @@ def align(
     kind : the kind of id (`fedbank.data.ids.ID_KINDS`), which both sides have to mean alike
     side : "receiver" chooses and is the one that learns where one side only does; "sender" answers
     protocol : "ecdh" or "vole"; "auto" leaves it to the peer's wish, or else to `choose`
-    learns : "both" learn who is in common, the "receiver" only, or both learn the "size" only
+    learns : "both" learn who is in common, or the "receiver" only, or the receiver learns the "size" only
     line : the receiver's knowledge of the line; measured if not given and needed
     random : source of random bytes
     most : the largest set that is accepted from the peer
@@ -185,7 +186,7 @@ def receiver(
     learns: str = "both",
     line: Line | None = None,
     random: Random = os.urandom,
-    most: int = ecdh_psi.MOST_IDS,
+    most: int = MOST_IDS,
     threads: int = 1,
 ) -> Alignment:
     """The side that chooses; parameters, result and errors as in `align`."""
@@ -198,11 +199,9 @@ def receiver(
     name, reason, sentence = _chosen(own.count, theirs.count, line, wish, learns)
     known = line if line and reason is _Reason.EXPECTED else Line(0.0, 0.0)
     peer.send(Choice(PROTOCOLS.index(name), reason.value, known.bytes_per_s, known.round_trip_s))
-    if name == "vole":
-        rows = vole_psi.receiver(peer, ids, kind, learns=_one_or_both(learns), random=random, most=most, threads=threads)
-    else:
-        rows = ecdh_psi.receiver(peer, ids, kind, learns=learns, random=random, most=most, threads=threads)
-    return _alignment(rows, name, sentence)
+    protocol_role: Any = vole_psi.receiver if name == "vole" else ecdh_psi.receiver
+    found = protocol_role(peer, ids, kind, learns=learns, random=random, most=most, threads=threads)
+    return _alignment(found, name, sentence)
 
 
 def sender(
@@ -213,7 +212,7 @@ def sender(
     protocol: str = "auto",
     learns: str = "both",
     random: Random = os.urandom,
-    most: int = ecdh_psi.MOST_IDS,
+    most: int = MOST_IDS,
     threads: int = 1,
 ) -> Alignment:
     """The side that answers; parameters, result and errors as in `align`."""
@@ -224,11 +223,9 @@ def sender(
     if theirs.measures and _depends_on_line(theirs.count, own.count, wish, learns):
         answer_measure(peer)
     name, sentence = _checked_choice(peer, theirs.count, own.count, wish, learns)
-    if name == "vole":
-        rows = vole_psi.sender(peer, ids, kind, learns=_one_or_both(learns), random=random, most=most, threads=threads)
-    else:
-        rows = ecdh_psi.sender(peer, ids, kind, learns=learns, random=random, most=most, threads=threads)
-    return _alignment(rows, name, sentence)
+    protocol_role: Any = vole_psi.sender if name == "vole" else ecdh_psi.sender
+    found = protocol_role(peer, ids, kind, learns=learns, random=random, most=most, threads=threads)
+    return _alignment(found, name, sentence)
 
 
 def choose(receivers: int, senders: int, line: Line, learns: str = "both") -> tuple[str, str]:
@@ -271,6 +268,12 @@ def _received_offer(peer: Peer, most: int) -> Offer:
     if not (0 <= offer.protocol < len(PROTOCOLS) and 0 <= offer.learns < len(LEARNS) and offer.measures in (0, 1)):
         raise PeerError(f"Frame Offer from {peer.name}: expected known protocols and outcomes, found others.")
     return offer
+
+
+def _alignment(found: Rows | int | None, name: str, sentence: str) -> Alignment:
+    if found is None or isinstance(found, int):
+        return Alignment(None, found, name, sentence)
+    return Alignment(found, len(found), name, sentence)
 
 
 def _agreed(peer: Peer, own: Offer, theirs: Offer) -> str:
