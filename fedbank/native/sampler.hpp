@@ -25,6 +25,7 @@ enum class Purpose : std::uint64_t {
     code_taps = 20,
     code_places = 21,
     correlation = 22,
+    okvs_free = 40,
 };
 
 // The ChaCha20 key stream (Bernstein 2008; blocks as in RFC 8439) of one key, purpose and number; 64-bit counter.
