@@ -7,6 +7,7 @@
 #include <array>
 #include <cstring>
 
+#include "convolute.hpp"
 #include "curve25519.hpp"
 #include "digest.hpp"
 #include "hint.hpp"
@@ -15,6 +16,7 @@
 #include "okvs.hpp"
 #include "rlwe.hpp"
 #include "sampler.hpp"
+#include "silent.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -163,6 +165,230 @@ Width width_of(double sigma) {
     return Width::wide;
 }
 
+// Words of 128 bits: arrays (..., 2) of 64-bit numbers, the lower first.
+template <class Words>
+const Block* blocks(const Words& words) {
+    expect(words.shape(words.ndim() - 1) == 2, "A word of 128 bits is a pair of 64-bit numbers.");
+    return reinterpret_cast<const Block*>(words.data());
+}
+
+Block* blocks(const Array<std::uint64_t>& words) { return reinterpret_cast<Block*>(words.data); }
+
+Block block_of(const nb::bytes& given) {
+    expect(given.size() == 16, "A word of 128 bits has 16 bytes.");
+    Block word;
+    std::memcpy(&word, given.c_str(), 16);
+    return word;
+}
+
+Forest forest_of(std::size_t trees, std::size_t leaves) {
+    expect(trees >= 1 && trees <= 4096 && leaves >= 2 && leaves <= (1u << 20), "A forest has 1 to 4096 trees of 2 to 2^20 leaves.");
+    return {trees, leaves};
+}
+
+void check_points(const Forest& forest, const Given<std::int64_t, 1>& points) {
+    expect(points.shape(0) == forest.trees, "There is one point a tree.");
+    for (std::size_t i = 0; i < forest.trees; ++i)
+        expect(points.data()[i] >= 0 && static_cast<std::size_t>(points.data()[i]) < forest.leaves, "A point is not a leaf.");
+}
+
+std::size_t check_extension(unsigned bits, const Given<std::uint64_t, 2>& seeds, std::size_t count) {
+    expect(bits == 2 || bits == 4 || bits == 8, "A tree stands for 2, 4 or 8 bits.");
+    expect(seeds.shape(0) == (128 / bits) << bits, "The seeds are those of all leaves.");
+    expect(count % 512 == 0, "Correlations come in lots of 512.");
+    return 128 / bits;
+}
+
+using WholeExtension = nb::typed<nb::tuple, Made<std::uint8_t>, Made<std::uint8_t>, Made<std::uint64_t>>;
+using Words2 = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint64_t>>;
+using Words3 = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint64_t>, Made<std::uint64_t>>;
+
+void bind_correlations(nb::module_& module) {
+    module.def(
+        "grow",
+        [](Given<std::uint64_t, 2> roots, std::size_t leaves, unsigned threads) -> Words2 {
+            Forest forest = forest_of(roots.shape(0), leaves);
+            const Block* from = blocks(roots);
+            auto out = made<std::uint64_t>({forest.trees, leaves, 2});
+            auto sums = made<std::uint64_t>({forest.trees, forest.depth(), 2, 2});
+            {
+                nb::gil_scoped_release free;
+                grow(forest, from, threads, blocks(out), blocks(sums));
+            }
+            return Words2(nb::make_tuple(out.handle, sums.handle));
+        },
+        "roots"_a.noconvert(), "leaves"_a, "threads"_a,
+        "Trees from their roots (trees, 2): leaves (trees, leaves, 2), sums of each level's left and right (trees, depth, 2, 2).");
+    module.def(
+        "sides_of",
+        [](Given<std::int64_t, 1> points, std::size_t leaves) {
+            Forest forest = forest_of(points.shape(0), leaves);
+            check_points(forest, points);
+            auto out = made<std::uint8_t>({forest.trees, forest.depth()});
+            sides_of(forest, points.data(), out.data);
+            return out.handle;
+        },
+        "points"_a.noconvert(), "leaves"_a, "For each level the side whose sum is wanted: (trees, depth).");
+    module.def(
+        "grow_punctured",
+        [](Given<std::int64_t, 1> points, Given<std::uint64_t, 3> sums, std::size_t leaves, unsigned threads) {
+            Forest forest = forest_of(points.shape(0), leaves);
+            check_points(forest, points);
+            expect(sums.shape(0) == forest.trees && sums.shape(1) == forest.depth(), "There is one sum a tree and level.");
+            const Block* given = blocks(sums);
+            auto out = made<std::uint64_t>({forest.trees, leaves, 2});
+            {
+                nb::gil_scoped_release free;
+                grow_punctured(forest, points.data(), given, threads, blocks(out));
+            }
+            return out.handle;
+        },
+        "points"_a.noconvert(), "sums"_a.noconvert(), "leaves"_a, "threads"_a,
+        "All leaves but those at the points, which are 0, from the sums of one side (trees, depth, 2).");
+    module.def(
+        "extend_whole",
+        [](unsigned bits, Given<std::uint64_t, 2> seeds, std::size_t number, std::size_t count, unsigned threads) -> WholeExtension {
+            std::size_t trees = check_extension(bits, seeds, count);
+            const Block* from = blocks(seeds);
+            auto u = made<std::uint8_t>({count / 8});
+            auto corrections = made<std::uint8_t>({trees - 1, count / 8});
+            auto v = made<std::uint64_t>({count, 2});
+            {
+                nb::gil_scoped_release free;
+                extend_whole(bits, from, number, count, threads, u.data, corrections.data, blocks(v));
+            }
+            return WholeExtension(nb::make_tuple(u.handle, corrections.handle, v.handle));
+        },
+        "bits"_a, "seeds"_a.noconvert(), "number"_a, "count"_a, "threads"_a,
+        "Single-bit correlations of who has all leaves: u packed, corrections for the peer, v (count, 2).");
+    module.def(
+        "extend_punctured",
+        [](unsigned bits, Given<std::uint64_t, 2> seeds, nb::bytes delta, std::size_t number, Given<std::uint8_t, 2> corrections,
+           unsigned threads) {
+            std::size_t count = 8 * corrections.shape(1), trees = check_extension(bits, seeds, count);
+            expect(corrections.shape(0) == trees - 1, "There is one correction a tree, the first left out.");
+            const Block* from = blocks(seeds);
+            Block by = block_of(delta);
+            auto w = made<std::uint64_t>({count, 2});
+            {
+                nb::gil_scoped_release free;
+                extend_punctured(bits, from, by, number, count, corrections.data(), threads, blocks(w));
+            }
+            wipe(&by, sizeof by);
+            return w.handle;
+        },
+        "bits"_a, "seeds"_a.noconvert(), "delta"_a, "number"_a, "corrections"_a.noconvert(), "threads"_a,
+        "The other side's words w = v + u Delta: (count, 2).");
+    module.def(
+        "pads",
+        [](Given<std::uint64_t, 2> words, std::size_t first) {
+            const Block* from = blocks(words);
+            auto out = made<std::uint64_t>({words.shape(0), 2});
+            pads(from, words.shape(0), first, blocks(out));
+            return out.handle;
+        },
+        "words"_a.noconvert(), "first"_a, "Hashes of words under rising tweaks.");
+    module.def(
+        "combine",
+        [](Given<std::uint64_t, 3> words) {
+            const Block* from = blocks(words);
+            auto out = made<std::uint64_t>({words.shape(0), 2});
+            combine(from, words.shape(0), words.shape(1), blocks(out));
+            return out.handle;
+        },
+        "words"_a.noconvert(), "Sums of X^j words[i, j] over j: (count, 2).");
+    module.def(
+        "add_scaled",
+        [](Given<std::uint64_t, 2> words, Given<std::uint64_t, 2> factors, nb::bytes by, unsigned threads) {
+            expect(words.shape(0) == factors.shape(0), "There are as many factors as words.");
+            const Block *from = blocks(words), *times = blocks(factors);
+            Block scale = block_of(by);
+            auto out = made<std::uint64_t>({words.shape(0), 2});
+            {
+                nb::gil_scoped_release free;
+                std::memcpy(out.data, from, 16 * words.shape(0));
+                add_scaled(blocks(out), times, scale, words.shape(0), threads);
+            }
+            wipe(&scale, sizeof scale);
+            return out.handle;
+        },
+        "words"_a.noconvert(), "factors"_a.noconvert(), "by"_a, "threads"_a, "words + factors * by in GF(2^128).");
+
+    nb::class_<Code>(module, "Code", "An expand-convolute code of a public seed; see convolute.hpp.")
+        .def("__init__", [](Code* self, nb::bytes seed, std::size_t inputs, std::size_t outputs, bool mixing) {
+                 Key key = key_of(seed);
+                 nb::gil_scoped_release free;
+                 new (self) Code(key, inputs, outputs, mixing);
+             }, "seed"_a, "inputs"_a, "outputs"_a, "mixing"_a)
+        .def_prop_ro("inputs", &Code::inputs)
+        .def_prop_ro("outputs", &Code::outputs)
+        .def("encode", [](const Code& self, Given<std::uint64_t, 2> x, unsigned threads) {
+                 expect(x.shape(0) == self.inputs(), "The code takes another number of inputs.");
+                 const Block* from = blocks(x);
+                 auto out = made<std::uint64_t>({self.outputs(), 2});
+                 {
+                     nb::gil_scoped_release free;
+                     Secret<Block> copy(self.inputs());
+                     std::memcpy(copy.data(), from, 16 * self.inputs());
+                     self.encode(copy.data(), threads, blocks(out));
+                 }
+                 return out.handle;
+             }, "x"_a.noconvert(), "threads"_a, "Words (inputs, 2) to words (outputs, 2).")
+        .def("encode_small", [](const Code& self, Given<std::uint8_t, 1> x, unsigned threads) {
+                 expect(x.shape(0) == self.inputs(), "The code takes another number of inputs.");
+                 auto out = made<std::uint8_t>({self.outputs()});
+                 {
+                     nb::gil_scoped_release free;
+                     Secret<std::uint8_t> copy(self.inputs());
+                     std::memcpy(copy.data(), x.data(), self.inputs());
+                     self.encode(copy.data(), threads, out.data);
+                 }
+                 return out.handle;
+             }, "x"_a.noconvert(), "threads"_a, "Numbers of up to eight bits (inputs,) to (outputs,); not with mixing.");
+    module.def(
+        "silent_sender",
+        [](const Code& code, std::size_t leaves, Given<std::uint64_t, 2> roots, Given<std::uint64_t, 2> offers,
+           Given<std::uint8_t, 1> flips, Given<std::uint64_t, 2> base, nb::bytes delta, std::size_t first, unsigned threads) -> Words3 {
+            Forest forest = forest_of(roots.shape(0), leaves);
+            expect(forest.trees * leaves == code.inputs(), "The code takes another number of leaves.");
+            expect(offers.shape(0) == forest.trees * forest.depth() && flips.shape(0) == offers.shape(0) &&
+                       base.shape(0) == forest.trees, "There is one offer a tree and level, and one base word a tree.");
+            const Block *from = blocks(roots), *offered = blocks(offers), *added = blocks(base);
+            Block by = block_of(delta);
+            auto masked = made<std::uint64_t>({forest.trees, forest.depth(), 2, 2});
+            auto totals = made<std::uint64_t>({forest.trees, 2});
+            auto words = made<std::uint64_t>({code.outputs(), 2});
+            {
+                nb::gil_scoped_release free;
+                silent_sender(forest, code, from, offered, flips.data(), added, by, first, threads, blocks(masked),
+                              blocks(totals), blocks(words));
+            }
+            wipe(&by, sizeof by);
+            return Words3(nb::make_tuple(masked.handle, totals.handle, words.handle));
+        },
+        "code"_a, "leaves"_a, "roots"_a.noconvert(), "offers"_a.noconvert(), "flips"_a.noconvert(), "base"_a.noconvert(),
+        "delta"_a, "first"_a, "threads"_a, "One silent instance of Delta's holder: masked sums, totals, words.");
+    module.def(
+        "silent_receiver",
+        [](const Code& code, std::size_t leaves, Given<std::int64_t, 1> points, Given<std::uint64_t, 2> offers,
+           Given<std::uint64_t, 2> base, std::size_t first, Given<std::uint64_t, 4> masked, Given<std::uint64_t, 2> totals,
+           unsigned threads) {
+            Forest forest = forest_of(points.shape(0), leaves);
+            check_points(forest, points);
+            expect(forest.trees * leaves == code.inputs(), "The code takes another number of leaves.");
+            expect(offers.shape(0) == forest.trees * forest.depth() && base.shape(0) == forest.trees &&
+                       masked.shape(0) == forest.trees && masked.shape(1) == forest.depth() && masked.shape(2) == 2 &&
+                       totals.shape(0) == forest.trees, "There is one offer a tree and level, and one base word a tree.");
+            const Block *offered = blocks(offers), *added = blocks(base), *hidden = blocks(masked), *all = blocks(totals);
+            auto words = made<std::uint64_t>({code.outputs(), 2});
+            {
+                nb::gil_scoped_release free;
+                silent_receiver(forest, code, points.data(), offered, added, first, hidden, all, threads, blocks(words));
+            }
+            return words.handle;
+        },
+        "code"_a, "leaves"_a, "points"_a.noconvert(), "offers"_a.noconvert(), "base"_a.noconvert(), "first"_a,
+        "masked"_a.noconvert(), "totals"_a.noconvert(), "threads"_a, "The other side's words.");
 // Sets: digests, matching, and the oblivious key-value store.
 
 Made<std::uint8_t> digests_of_ids(Given<std::uint8_t, 1> data, Given<std::int64_t, 1> offsets, nb::bytes prefix,
@@ -493,4 +719,5 @@ NB_MODULE(_native, module) {
             return out.handle;
         },
         "seed"_a, "purpose"_a, "index"_a, "p"_a, "dimension"_a, "A public polynomial of a seed; for tests.");
+    bind_correlations(module);
 }
