@@ -1,4 +1,4 @@
-"""The command line: `fedbank keys | run | score | doctor | demo`."""
+"""The command line: `fedbank keys | run | match | score | doctor | demo`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from fedbank.errors import FedbankError, UsageError
-from fedbank.party import certificates, demo, doctor, programs
+from fedbank.party import certificates, demo, doctor, matching, programs
 from fedbank.party.screen import Screen
 
 __all__ = ["app", "main"]
@@ -64,6 +64,19 @@ def run(
     """Do this party's part of a training job; the peers start the same command."""
     with _answering():
         programs.run(party, job, resume=resume, screen=Screen(Console(soft_wrap=True)))
+
+
+@app.command()
+def match(
+    party: PartyFile,
+    job: JobFile,
+    ids: Annotated[str | None, typer.Option(help="a file of ids instead of the party file's table")] = None,
+    column: Annotated[str | None, typer.Option(help="the id column, if it is not the party file's")] = None,
+    learns: Annotated[str, typer.Option(help="both, active (that party only) or size (its number only)")] = "both",
+) -> None:
+    """Find the people in common with each peer and nothing else; the peers start the same command."""
+    with _answering():
+        matching.match(party, job, source=ids, column=column, learns=learns, screen=Screen(Console(soft_wrap=True)))
 
 
 @app.command()

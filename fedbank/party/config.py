@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -82,6 +83,11 @@ class PartyConfig(_Strict):
                 "table": config.table.model_copy(update={"source": source}),
             }
         )
+
+    @property
+    def threads(self) -> int:
+        """Threads of the native core: `workers`, or one per core."""
+        return self.workers or os.cpu_count() or 1
 
     def line(self, peer: str) -> PeerLine:
         """How to reach this peer; raises UsageError if the file does not say."""

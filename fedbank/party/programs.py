@@ -5,12 +5,10 @@ The launch scripts in `parties/` and the command line call these and nothing els
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedbank.data.tables import Table
-from fedbank.errors import FedbankError, UsageError
+from fedbank.errors import UsageError
 from fedbank.models import boosting
 from fedbank.models.evaluation import Evaluation, evaluate
 from fedbank.models.forest import ActiveHalf, PassiveHalf, load_half
@@ -30,12 +28,11 @@ from fedbank.party.checkpoint import Checkpoint, table_hash
 from fedbank.party.config import PartyConfig
 from fedbank.party.hints import HintFiles
 from fedbank.party.job import Job
-from fedbank.party.ledger import Ledger
-from fedbank.party.line import conversations, credentials
+from fedbank.party.line import credentials
+from fedbank.party.office import Office
 from fedbank.party.own_table import read_own_table
 from fedbank.party.report import write_report
-from fedbank.party.screen import Screen, auc_table
-from fedbank.party.steps import Steps
+from fedbank.party.screen import Screen
 from fedbank.party.training import (
     TOGETHER,
     ActiveResult,
@@ -53,7 +50,6 @@ from fedbank.talk.peer import Peer
 __all__ = ["Outcome", "run", "score"]
 
 PARTS = {0: "train", 1: "validation", 2: "test", 3: "out of time"}
-NOTICE_S = 5.0  # how long a side that cannot start tries to tell its peers
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def run(party_file: Path, job_file: Path, *, resume: bool = False, screen: Scree
     """
     config, job = PartyConfig.load(party_file), Job.load(job_file)
     role = job.role(config.party)
-    office = _Office(config, job, "fedbank-train", job.hash, screen or Screen())
+    office = Office(config, job, "fedbank-train", job.hash, screen or Screen())
     started = datetime.now()
     with office.meeting(lambda: _ready_to_run(config, job, role)) as (table, peers):
         folder = config.store / job.folder
@@ -147,14 +143,14 @@ def score(
     mine = load_half(half or folder / "half.json")
     if mine.party != config.party or isinstance(mine, ActiveHalf) != (role == "active"):
         raise UsageError(f"The model half is {mine.party}'s, not {config.party}'s: name this party's own half.")
-    office = _Office(config, job, "fedbank-score", mine.model, screen or Screen())
+    office = Office(config, job, "fedbank-score", mine.model, screen or Screen())
 
     def people_to_score() -> Table:
         judged = labelled and role == "active"
         return read_own_table(config, job.id_kind, source=table, features=mine.features, beside=judged)
 
     with office.meeting(people_to_score) as (people, peers):
-        setting = Setting(job, office.steps, most_people=config.most_people, threads=_threads(config))
+        setting = Setting(job, office.steps, most_people=config.most_people, threads=config.threads)
         setting.tell = office.screen.say
         if isinstance(mine, PassiveHalf):
             with office.steps("align people"):
@@ -177,68 +173,6 @@ def score(
     return Outcome(files, evaluations)
 
 
-class _Office:
-    """One party at work on one job: its steps, its screen, its ledger, and the way to its peers."""
-
-    def __init__(self, config: PartyConfig, job: Job, protocol: str, subject: str, screen: Screen):
-        role = job.role(config.party)
-        config.store.mkdir(mode=0o700, parents=True, exist_ok=True)  # scores, labels and thresholds are nobody else's
-        self.screen = screen
-        self.steps = Steps(config.party, screen.begin, screen.watch)
-        self._ledger = Ledger(config.store / "ledger.jsonl")
-        self._subject = subject
-        self._names = job.partners(config.party)
-        self._open = functools.partial(
-            conversations,
-            config,
-            self._names,
-            protocol=protocol,
-            job=subject,
-            roles=(role, "passive" if role == "active" else "active"),
-            watch=screen.watch,
-            step=lambda: self.steps.current,
-        )
-        scheme = job.engine.scheme
-        screen.say(f"{config.party} ({role}): job {job.name}, {scheme.name}, {scheme.parameters}", "bold")
-        if scheme.plaintext:
-            screen.warn_plaintext()
-
-    @contextlib.contextmanager
-    def meeting(self, prepare: Callable[[], Table]) -> Iterator[tuple[Table, dict[str, Peer]]]:
-        """Prepare this side, meet the peers, and record the conversations in the ledger however they end."""
-        with self.screen:
-            try:
-                with self.steps("check own side"):
-                    self._ledger.check()
-                    ready = prepare()
-            except FedbankError:
-                # a peer that is there already learns at once that this side cannot start
-                with contextlib.suppress(FedbankError), self._open(timeout=NOTICE_S) as peers:
-                    for peer in peers.values():
-                        peer.stop(self.steps.current)
-                raise
-            for line in str(ready.report).splitlines():
-                self.screen.say(f"  {line}")
-            with contextlib.ExitStack() as stack:
-                with self.steps(f"meet {', '.join(self._names)}"):
-                    peers = stack.enter_context(self._open())
-                self.screen.meter(peers.values())
-                try:
-                    yield ready, peers
-                finally:
-                    for peer in peers.values():
-                        self._ledger.record(self._subject, self.steps.current, peer, {"own people": len(ready)})
-
-    def show(self, evaluations: dict[str, Evaluation], title: str) -> None:
-        """Show what the scores are worth."""
-        self.screen.show(auc_table({name: found.to_dict() for name, found in evaluations.items()}, title))
-
-    def close(self, files: dict[str, Path]) -> None:
-        """Say where the files are."""
-        for name, path in files.items():
-            self.screen.say(f"{name}: {path}")
-
-
 def _ready_to_run(config: PartyConfig, job: Job, role: str) -> Table:
     """Check what can be checked before anybody is called: permission, keys, table."""
     if job.engine.scheme.plaintext and not config.allow_plaintext:
@@ -256,14 +190,10 @@ def _ready_to_run(config: PartyConfig, job: Job, role: str) -> Table:
 def _give_own_things(setting: Setting, config: PartyConfig) -> None:
     """Let a run use what this party keeps between runs, and its cores."""
     setting.secret = _own_secret(config.store / "blinding.key")
-    setting.threads = _threads(config)
+    setting.threads = config.threads
     setting.hints = HintFiles(config.store / "hints")
     if setting.job.engine.name == "hint":
         setting.seed_half = _own_secret(config.store / "hint.seed")
-
-
-def _threads(config: PartyConfig) -> int:
-    return config.workers or os.cpu_count() or 1
 
 
 def _own_secret(path: Path) -> bytes:

@@ -85,7 +85,7 @@ class Screen:
             self._new_bar(step)
 
     def watch(self, work: str, done: int, total: int) -> None:
-        """Show how far one piece of work in the current step is."""
+        """Show how far one piece of work in the current step is; a total of 0 is one that nobody knows."""
         now = time.monotonic()
         if work != self._work or done < self._done:
             self._work, self._since, self._first = work, now, done
@@ -93,14 +93,15 @@ class Screen:
                 self._new_bar(f"{self._step}: {work}")
         self._done = done
         rate = (done - self._first) / (now - self._since) if now - self._since > SETTLE_S else 0.0
-        if self._live is not None and done >= total:
+        if self._live is not None and 0 < total <= done:
             self._new_bar(f"{self._step}: {work} done, waiting for the peer")
         elif self._live is not None and self._task is not None:
-            self._live.update(self._task, completed=done, total=total, rate=_rate(rate), bytes=self._moved())
+            self._live.update(self._task, completed=done, total=total or None, rate=_rate(rate), bytes=self._moved())
         elif now - self._said >= PAUSE_S and rate:
             self._said = now
-            left = readable_seconds((total - done) / rate)
-            self.say(f"  {work}: {done:,} of {total:,}, {_rate(rate)}, {self._moved()} moved, {left} left")
+            far = f"{done:,} of {total:,}" if total else f"{done:,}"
+            left = f", {readable_seconds((total - done) / rate)} left" if total else ""
+            self.say(f"  {work}: {far}, {_rate(rate)}, {self._moved()} moved{left}")
 
     def _new_bar(self, text: str) -> None:
         if self._live is None:
