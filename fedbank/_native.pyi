@@ -114,3 +114,12 @@ class Responder:
 
 def public_polynomial(seed: bytes, purpose: int, index: int, p: int, dimension: int) -> NDArray[numpy.uint64]:
     """A public polynomial of a seed; for tests."""
+
+def aes_path() -> str:
+    """The AES that the path in use stands for."""
+
+def aes_encrypt(key: bytes, blocks: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint8]:
+    """AES-128 of each block (count, 16); for tests."""
+
+def fixed_key_hash(blocks: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], tweak: int, repeat: int) -> NDArray[numpy.uint8]:
+    """pi(pi(x) ^ t) ^ pi(x), t = tweak + place // repeat; for tests."""

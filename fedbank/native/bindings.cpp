@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "aes.hpp"
 #include "hint.hpp"
 #include "kernels.hpp"
 #include "rlwe.hpp"
@@ -294,4 +295,31 @@ NB_MODULE(_native, module) {
             return out.handle;
         },
         "seed"_a, "purpose"_a, "index"_a, "p"_a, "dimension"_a, "A public polynomial of a seed; for tests.");
+
+    module.def("aes_path", [] { return std::string(aes().name); }, "The AES that the path in use stands for.");
+    module.def(
+        "aes_encrypt",
+        [](nb::bytes key, Given<std::uint8_t, 2> blocks) {
+            expect(key.size() == aes_block && blocks.shape(1) == aes_block, "A key and a block of AES-128 have 16 bytes.");
+            auto out = made<std::uint8_t>({blocks.shape(0), aes_block});
+            AesKey expanded(reinterpret_cast<const std::uint8_t*>(key.c_str()));
+            {
+                nb::gil_scoped_release free;
+                aes().encrypt(expanded, blocks.data(), out.data, blocks.shape(0));
+            }
+            return out.handle;
+        },
+        "key"_a, "blocks"_a.noconvert(), "AES-128 of each block (count, 16); for tests.");
+    module.def(
+        "fixed_key_hash",
+        [](Given<std::uint8_t, 2> blocks, std::uint64_t tweak, std::size_t repeat) {
+            expect(blocks.shape(1) == aes_block && repeat >= 1, "A block has 16 bytes, and a tweak serves one at least.");
+            auto out = made<std::uint8_t>({blocks.shape(0), aes_block});
+            {
+                nb::gil_scoped_release free;
+                aes().hash(fixed_key(), blocks.data(), out.data, blocks.shape(0), tweak, repeat);
+            }
+            return out.handle;
+        },
+        "blocks"_a.noconvert(), "tweak"_a, "repeat"_a, "pi(pi(x) ^ t) ^ pi(x), t = tweak + place // repeat; for tests.");
 }
