@@ -29,6 +29,10 @@ inline Blocks repeated(const std::uint8_t* at) {
     return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)))};
 }
 inline std::uint64_t top_bits(Blocks x) { return _mm512_movepi64_mask(x.v); }
+inline Blocks numbered(const std::uint64_t (&t)[4]) {
+    auto n = [&](unsigned i) { return static_cast<long long>(t[i]); };
+    return {_mm512_set_epi64(0, n(3), 0, n(2), 0, n(1), 0, n(0))};
+}
 template <std::size_t count> inline void encrypt_blocks(const AesKey& key, Blocks (&x)[count]) {
     Blocks k = repeated(key.round[0]);
     for (auto& one : x) one = one ^ k;
@@ -51,6 +55,7 @@ inline Blocks load_blocks(const std::uint8_t* at) { return {_mm_loadu_si128(rein
 inline void store_blocks(std::uint8_t* at, Blocks x) { _mm_storeu_si128(reinterpret_cast<__m128i*>(at), x.v); }
 inline Blocks operator^(Blocks x, Blocks y) { return {_mm_xor_si128(x.v, y.v)}; }
 inline Blocks repeated(const std::uint8_t* at) { return load_blocks(at); }
+inline Blocks numbered(const std::uint64_t (&t)[1]) { return {_mm_set_epi64x(0, static_cast<long long>(t[0]))}; }
 inline std::uint64_t top_bits(Blocks x) { return static_cast<unsigned>(_mm_movemask_pd(_mm_castsi128_pd(x.v))); }
 template <std::size_t count> inline void encrypt_blocks(const AesKey& key, Blocks (&x)[count]) {
     Blocks k = load_blocks(key.round[0]);
@@ -83,6 +88,11 @@ inline Blocks operator^(Blocks x, const Blocks& y) {
 inline Blocks repeated(const std::uint8_t* at) {
     Blocks x;
     for (unsigned i = 0; i < 4; ++i) std::memcpy(x.bytes + 16 * i, at, 16);
+    return x;
+}
+inline Blocks numbered(const std::uint64_t (&t)[4]) {
+    Blocks x{};
+    for (unsigned i = 0; i < 4; ++i) std::memcpy(x.bytes + 16 * i, &t[i], 8);
     return x;
 }
 inline std::uint64_t top_bits(const Blocks& x) {
@@ -142,11 +152,10 @@ void encrypt(const AesKey& key, const std::uint8_t* in, std::uint8_t* out, std::
     });
 }
 
-// One step of the hash; `tweaks` holds one block each.
-inline void hash_step(const AesKey& key, Blocks (&x)[Blocks::together], const std::uint8_t* tweaks) {
-    Blocks once[Blocks::together], tweak[Blocks::together];
+// One step of the hash.
+inline void hash_step(const AesKey& key, Blocks (&x)[Blocks::together], const Blocks (&tweak)[Blocks::together]) {
+    Blocks once[Blocks::together];
     encrypt_blocks(key, x);
-    load_step(tweaks, tweak);
     for (std::size_t i = 0; i < Blocks::together; ++i) once[i] = x[i], x[i] = x[i] ^ tweak[i];
     encrypt_blocks(key, x);
     for (std::size_t i = 0; i < Blocks::together; ++i) x[i] = x[i] ^ once[i];
@@ -154,14 +163,17 @@ inline void hash_step(const AesKey& key, Blocks (&x)[Blocks::together], const st
 
 void hash(const AesKey& key, const std::uint8_t* in, std::uint8_t* out, std::size_t blocks, std::uint64_t tweak,
           std::size_t repeat) {
-    std::uint8_t tweaks[step_bytes] = {};
     std::size_t left = repeat;  // blocks that still take this tweak
     by_steps(in, out, blocks, [&](const std::uint8_t* from, std::uint8_t* to, std::size_t) {
-        for (std::size_t i = 0; i < step; ++i) {
-            std::memcpy(tweaks + i * aes_block, &tweak, 8);
-            if (--left == 0) ++tweak, left = repeat;
+        Blocks x[Blocks::together], tweaks[Blocks::together];
+        for (auto& own : tweaks) {
+            std::uint64_t numbers[Blocks::width];
+            for (auto& number : numbers) {
+                number = tweak;
+                if (--left == 0) ++tweak, left = repeat;
+            }
+            own = numbered(numbers);
         }
-        Blocks x[Blocks::together];
         load_step(from, x);
         hash_step(key, x, tweaks);
         store_step(to, x);
@@ -179,10 +191,9 @@ void pads(const AesKey& key, const std::uint8_t* x, const std::uint8_t* multiple
         const std::size_t now = count - start < together ? count - start : together;
         for (std::size_t i = 0; i < now; ++i) {
             Blocks one = repeated(x + (start + i) * aes_block);
-            std::uint8_t number[aes_block] = {};
-            std::uint64_t t = tweak + start + i;
-            std::memcpy(number, &t, 8);
-            Blocks own = repeated(number);
+            std::uint64_t numbers[Blocks::width];
+            for (auto& number : numbers) number = tweak + start + i;
+            const Blocks own = numbered(numbers);
             for (std::size_t k = 0; k < vectors; ++k) {
                 std::size_t at = (i * vectors + k) * Blocks::width * aes_block;
                 store_blocks(buffer + at, one ^ load_blocks(multiples + k * Blocks::width * aes_block));
@@ -190,9 +201,10 @@ void pads(const AesKey& key, const std::uint8_t* x, const std::uint8_t* multiple
             }
         }
         for (std::size_t at = 0; at < now * each * aes_block; at += step_bytes) {  // what is beyond is not read
-            Blocks blocks[Blocks::together];
+            Blocks blocks[Blocks::together], own[Blocks::together];
             load_step(buffer + at, blocks);
-            hash_step(key, blocks, tweaks + at);
+            load_step(tweaks + at, own);
+            hash_step(key, blocks, own);
             store_step(buffer + at, blocks);
         }
         for (std::size_t i = 0; i < now; ++i) {
