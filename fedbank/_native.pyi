@@ -159,3 +159,65 @@ def okvs_failures(items: int, sparse: int, dense: int, instances: int, seed: byt
 
 def public_polynomial(seed: bytes, purpose: int, index: int, p: int, dimension: int) -> NDArray[numpy.uint64]:
     """A public polynomial of a seed; for tests."""
+
+def grow(roots: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], leaves: int, threads: int) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64]]:
+    """
+    Trees from their roots (trees, 2): leaves (trees, leaves, 2), sums of each level's left and right (trees, depth, 2, 2).
+    """
+
+def sides_of(points: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], leaves: int) -> NDArray[numpy.uint8]:
+    """For each level the side whose sum is wanted: (trees, depth)."""
+
+def grow_punctured(points: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], sums: Annotated[NDArray[numpy.uint64], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], leaves: int, threads: int) -> NDArray[numpy.uint64]:
+    """
+    All leaves but those at the points, which are 0, from the sums of one side (trees, depth, 2).
+    """
+
+def extend_whole(bits: int, seeds: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], number: int, count: int, threads: int) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8], NDArray[numpy.uint64]]:
+    """
+    Single-bit correlations of who has all leaves: u packed, corrections for the peer, v (count, 2).
+    """
+
+def extend_punctured(bits: int, seeds: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], delta: bytes, number: int, corrections: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
+    """The other side's words w = v + u Delta: (count, 2)."""
+
+def pads(words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], first: int) -> NDArray[numpy.uint64]:
+    """Hashes of words under rising tweaks."""
+
+def combine(words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None, None), order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint64]:
+    """Sums of X^j words[i, j] over j: (count, 2)."""
+
+def add_scaled(words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], factors: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], by: bytes, threads: int) -> NDArray[numpy.uint64]:
+    """words + factors * by in GF(2^128)."""
+
+class Code:
+    """An expand-convolute code of a public seed; see convolute.hpp."""
+
+    def __init__(self, seed: bytes, inputs: int, outputs: int, mixing: bool) -> None: ...
+
+    @property
+    def inputs(self) -> int: ...
+
+    @property
+    def outputs(self) -> int: ...
+
+    def encode(self, x: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
+        """Words (inputs, 2) to words (outputs, 2)."""
+
+    def encode_small(self, x: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint8]:
+        """Numbers of up to eight bits (inputs,) to (outputs,); not with mixing."""
+
+def silent_sender(code: Code, leaves: int, roots: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], offers: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], flips: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], base: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], delta: bytes, first: int, threads: int) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64], NDArray[numpy.uint64]]:
+    """One silent instance of Delta's holder: masked sums, totals, words."""
+
+def silent_receiver(code: Code, leaves: int, points: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], offers: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], base: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], first: int, masked: Annotated[NDArray[numpy.uint64], dict(shape=(None, None, None, None), order='C', device='cpu', writable=False)], totals: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
+    """The other side's words."""
+
+def aes_path() -> str:
+    """The AES that the path in use stands for."""
+
+def aes_encrypt(key: bytes, blocks: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint8]:
+    """AES-128 of each block (count, 16); for tests."""
+
+def fixed_key_hash(blocks: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], tweak: int, repeat: int) -> NDArray[numpy.uint8]:
+    """pi(pi(x) ^ t) ^ pi(x), t = tweak + place // repeat; for tests."""

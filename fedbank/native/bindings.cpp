@@ -10,6 +10,7 @@
 #include "convolute.hpp"
 #include "curve25519.hpp"
 #include "digest.hpp"
+#include "aes.hpp"
 #include "hint.hpp"
 #include "kernels.hpp"
 #include "matching.hpp"
@@ -389,6 +390,8 @@ void bind_correlations(nb::module_& module) {
         },
         "code"_a, "leaves"_a, "points"_a.noconvert(), "offers"_a.noconvert(), "base"_a.noconvert(), "first"_a,
         "masked"_a.noconvert(), "totals"_a.noconvert(), "threads"_a, "The other side's words.");
+}
+
 // Sets: digests, matching, and the oblivious key-value store.
 
 Made<std::uint8_t> digests_of_ids(Given<std::uint8_t, 1> data, Given<std::int64_t, 1> offsets, nb::bytes prefix,
@@ -720,4 +723,31 @@ NB_MODULE(_native, module) {
         },
         "seed"_a, "purpose"_a, "index"_a, "p"_a, "dimension"_a, "A public polynomial of a seed; for tests.");
     bind_correlations(module);
+
+    module.def("aes_path", [] { return std::string(aes().name); }, "The AES that the path in use stands for.");
+    module.def(
+        "aes_encrypt",
+        [](nb::bytes key, Given<std::uint8_t, 2> blocks) {
+            expect(key.size() == aes_block && blocks.shape(1) == aes_block, "A key and a block of AES-128 have 16 bytes.");
+            auto out = made<std::uint8_t>({blocks.shape(0), aes_block});
+            AesKey expanded(reinterpret_cast<const std::uint8_t*>(key.c_str()));
+            {
+                nb::gil_scoped_release free;
+                aes().encrypt(expanded, blocks.data(), out.data, blocks.shape(0));
+            }
+            return out.handle;
+        },
+        "key"_a, "blocks"_a.noconvert(), "AES-128 of each block (count, 16); for tests.");
+    module.def(
+        "fixed_key_hash",
+        [](Given<std::uint8_t, 2> blocks, std::uint64_t tweak, std::size_t repeat) {
+            expect(blocks.shape(1) == aes_block && repeat >= 1, "A block has 16 bytes, and a tweak serves one at least.");
+            auto out = made<std::uint8_t>({blocks.shape(0), aes_block});
+            {
+                nb::gil_scoped_release free;
+                aes().hash(fixed_key(), blocks.data(), out.data, blocks.shape(0), tweak, repeat);
+            }
+            return out.handle;
+        },
+        "blocks"_a.noconvert(), "tweak"_a, "repeat"_a, "pi(pi(x) ^ t) ^ pi(x), t = tweak + place // repeat; for tests.");
 }
