@@ -146,7 +146,7 @@ def test_the_line_is_measured_where_the_choice_depends_on_it(monkeypatch: pytest
     talk = matched()
     assert "4 and 5 ids at " in agreed(talk)[1]
     kinds = [type(message).__name__ for message in talk.left_peer.said]
-    assert kinds[:9] == ["Offer", *["Probe"] * 7, "Measured"]
+    assert kinds[:9] == ["Offer", *["LineProbe"] * 7, "LineSpeed"]
     assert kinds[9] == "Choice"
 
 
@@ -181,7 +181,7 @@ def test_what_one_side_asks_for_is_done(wish: str, who: tuple[str, ...]) -> None
     talk = matched(**{side: {"protocol": wish} for side in who})
     name = wish.upper()
     assert agreed(talk) == (wish, f"{name}, as asked for: 4 and 5 ids.")
-    assert "Probe" not in [frame.kind for frame in talk.left_peer.transcript]
+    assert "LineProbe" not in [frame.kind for frame in talk.left_peer.transcript]
 
 
 def refusals(left: dict[str, str], right: dict[str, str]) -> list[str]:

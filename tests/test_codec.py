@@ -19,6 +19,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import fedbank
 from fedbank.errors import PeerError, UsageError
+from fedbank.protocols.alignment import Choice, Offer
 from fedbank.protocols.ecdh_psi import Doubled, Masked, SetSize
 from fedbank.protocols.paillier_histogram import Ciphertexts, PackedSums, PublicKey
 from fedbank.protocols.plain_histogram import PlainSums, PlainVectors
@@ -31,6 +32,7 @@ from fedbank.protocols.private_histogram import (
     Words,
 )
 from fedbank.talk.codec import F64, I64, U8, Bound, Message, Most, decode, encode, kind_of, largest
+from fedbank.talk.measure import LineAnswer, LineProbe, LineSpeed
 from fedbank.talk.peer import Stopped
 from fedbank.talk.session import Greeting
 
@@ -292,6 +294,17 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
         Shares(np.array([[[1, 2]]], np.uint8)),
         "219837e03c08e609030100000000000000010000000000000002000000000000000102",
     ),
+    Offer: (
+        Offer(5, 1, 2, 1),
+        "2099f5161a1f74130500000000000000010000000000000002000000000000000100000000000000",
+    ),
+    Choice: (
+        Choice(2, 4, 0.5, 0.25),
+        "9f5a6cf31583771402000000000000000400000000000000000000000000e03f000000000000d03f",
+    ),
+    LineProbe: (LineProbe(b"\0\0", 3), "5c678707356a4d38020000000000000000000300000000000000"),
+    LineAnswer: (LineAnswer(b"\0"), "ba6184ef23d771c4010000000000000000"),
+    LineSpeed: (LineSpeed(0.5, 0.25), "cdf098c5518dd13e000000000000e03f000000000000d03f"),
 }
 
 

@@ -14,13 +14,14 @@ from fedbank.party import certificates, programs
 from fedbank.party.command import app, main
 
 COMMANDS = {
-    "": ["keys", "run", "score", "doctor", "demo"],
+    "": ["keys", "run", "match", "score", "doctor", "demo"],
     "keys": ["authority", "request", "sign", "show"],
     "keys authority": ["FOLDER", "--name"],
     "keys request": ["FOLDER", "--party", "--host"],
     "keys sign": ["AUTHORITY", "REQUEST", "--out", "--days"],
     "keys show": ["CERTIFICATE"],
     "run": ["--party", "--job", "--resume"],
+    "match": ["--party", "--job", "--ids", "--column", "--learns"],
     "score": ["--party", "--job", "--table", "--half", "--labelled"],
     "doctor": ["--party", "--job", "--local", "--wait"],
     "demo": ["--folder", "--case", "--language"],

@@ -24,7 +24,8 @@ from fedbank.models.evaluation import TEST, TRAIN
 from fedbank.models.trees import BoostingParameters
 from fedbank.party import training
 from fedbank.party.job import Job
-from fedbank.protocols import ecdh_psi, paillier_histogram, plain_histogram
+from fedbank.protocols import alignment, ecdh_psi, paillier_histogram, plain_histogram
+from fedbank.protocols.curve_items import tag_bytes
 from fedbank.protocols.hash_to_curve import hash_to_u
 from fedbank.protocols.histogram import BinMatrix, Shape
 from fedbank.protocols.paillier_histogram import Packing
@@ -413,16 +414,19 @@ class TestJob:
     def zeros(*shape, kind=np.int64):
         return np.zeros(shape, dtype=kind)
 
-    def points(self, count):
-        return self.zeros(count, 32, kind=np.uint8)
+    def matching(self, theirs, ours):
+        """Set intersection of few ids: ECDH, of whose frames the first is the only one."""
+        yield ecdh_psi.Agreed("both")
+        yield ecdh_psi.SetSize(theirs)
+        yield ecdh_psi.Masked(self.zeros(theirs, 32, kind=np.uint8))
+        yield ecdh_psi.Doubled(self.zeros(ours, tag_bytes(theirs + ours), kind=np.uint8))
 
     def heard_by_active(self, wins):
         """From the sizes of both sets, the number of columns, and how many splits the bank won on each level."""
         held = self.rows + self.outsiders
         yield training.Standing(b"", -1)
-        yield ecdh_psi.SetSize(held)
-        yield ecdh_psi.Masked(self.points(held))
-        yield ecdh_psi.Doubled(self.points(self.rows))
+        yield alignment.Offer(held, 0, 0, 0)
+        yield from self.matching(held, self.rows)
         yield boosting.Columns(2, 0)
         for won in wins:
             yield plain_histogram.PlainSums(self.zeros(2, 2, 5))
@@ -432,9 +436,9 @@ class TestJob:
         """The same, and how many of the people used train."""
         yield training.Standing(b"", -1)
         yield training.Start(bytes(16), -1)
-        yield ecdh_psi.SetSize(self.rows)
-        yield ecdh_psi.Masked(self.points(self.rows))
-        yield ecdh_psi.Doubled(self.points(self.rows + self.outsiders))
+        yield alignment.Offer(self.rows, 0, 0, 1)
+        yield alignment.Choice(1, 3, 0.0, 0.0)
+        yield from self.matching(self.rows, self.rows + self.outsiders)
         yield training.Sample(bytes(-(-self.rows // 8)))
         yield boosting.Terms(self.zeros(self.used, kind=np.uint8), 0, 1)
         for place, won in enumerate(wins):

@@ -10,7 +10,7 @@ from fedbank.errors import PeerError
 from fedbank.talk import measure
 from fedbank.talk.codec import encode
 from fedbank.talk.links import LocalLink, ShapedLink
-from fedbank.talk.measure import Answer, Line, Measured, Probe, answer_measure, measure_line
+from fedbank.talk.measure import LineAnswer, Line, LineSpeed, LineProbe, answer_measure, measure_line
 from fedbank.talk.peer import Peer
 
 MIB = 1 << 20
@@ -22,7 +22,7 @@ def test_both_sides_learn_the_same_and_say_nothing_else(converse: Callable[..., 
     assert 0 < talk.left.bytes_per_s <= measure.FASTEST
     assert talk.left.round_trip_s > 0
     sent = [frame.kind for frame in talk.left_peer.transcript if frame.direction == "sent"]
-    assert sent == ["Probe"] * 7 + ["Measured"]
+    assert sent == ["LineProbe"] * 7 + ["LineSpeed"]
     assert talk.left_peer.bytes_moved < 2.2 * MIB
 
 
@@ -50,7 +50,7 @@ def test_a_slow_line_is_not_filled() -> None:
     assert said.left.bytes_per_s <= 1.02 * 4e5
 
 
-GOOD: list[Any] = [*[Probe(b"", 0)] * 7, Measured(1e6, 0.01)]
+GOOD: list[Any] = [*[LineProbe(b"", 0)] * 7, LineSpeed(1e6, 0.01)]
 
 
 @pytest.mark.parametrize("place", range(8))
@@ -63,7 +63,7 @@ def test_a_bad_frame_is_refused(saying: Callable[..., Peer], spoil: Callable[[by
 
 @pytest.mark.parametrize("size", [-1, MIB + 1, 2**62])
 def test_no_more_is_sent_than_a_probe(saying: Callable[..., Peer], size: int) -> None:
-    peer = saying([Probe(b"", size)])
+    peer = saying([LineProbe(b"", size)])
     with pytest.raises(PeerError, match="expected an answer of at most"):
         answer_measure(peer)
     assert [frame for frame in peer.transcript if frame.direction == "sent"] == []
@@ -71,13 +71,13 @@ def test_no_more_is_sent_than_a_probe(saying: Callable[..., Peer], size: int) ->
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
 def test_figures_that_no_line_has_are_refused(saying: Callable[..., Peer], rate: float) -> None:
-    for told in (Measured(rate, 0.01), Measured(1e6, rate)):
+    for told in (LineSpeed(rate, 0.01), LineSpeed(1e6, rate)):
         with pytest.raises(PeerError, match="expected a rate and a round trip"):
             answer_measure(saying([*GOOD[:-1], told]))
 
 
 def test_an_answer_of_another_size_is_refused(saying: Callable[..., Peer]) -> None:
-    with pytest.raises(PeerError, match=r"Answer\.load"):
-        measure_line(saying([Answer(b"1")]))
-    with pytest.raises(PeerError, match=r"Answer\.load"):
-        measure_line(saying([*[Answer(b"")] * 4, Answer(bytes(65_535))]))
+    with pytest.raises(PeerError, match=r"LineAnswer\.load"):
+        measure_line(saying([LineAnswer(b"1")]))
+    with pytest.raises(PeerError, match=r"LineAnswer\.load"):
+        measure_line(saying([*[LineAnswer(b"")] * 4, LineAnswer(bytes(65_535))]))

@@ -40,7 +40,7 @@ class Line:
 
 
 @dataclass(frozen=True, repr=False)
-class Probe(Message):
+class LineProbe(Message):
     """Asking -> answering: zeros to be timed, and how many to answer with; reveals: nothing."""
 
     load: bytes
@@ -48,14 +48,14 @@ class Probe(Message):
 
 
 @dataclass(frozen=True, repr=False)
-class Answer(Message):
+class LineAnswer(Message):
     """Answering -> asking: as many zeros as were asked for; reveals: nothing."""
 
     load: bytes
 
 
 @dataclass(frozen=True, repr=False)
-class Measured(Message):
+class LineSpeed(Message):
     """Asking -> answering: what was found; reveals: the speed of the line, which both sides share."""
 
     bytes_per_s: float
@@ -72,7 +72,7 @@ def measure_line(peer: Peer) -> Line:
     if patient:
         seconds, size = more, large
     rate = size / max(seconds, size / FASTEST)
-    peer.send(Measured(rate, round_trip))
+    peer.send(LineSpeed(rate, round_trip))
     return Line(rate, round_trip)
 
 
@@ -85,14 +85,14 @@ def answer_measure(peer: Peer) -> Line:
         The peer asks for more than a probe's size, or finds what no line can be.
     """
     for _ in range(PINGS + 2 * len(LOADS)):
-        size = peer.receive(Probe, load=Most(LOADS[-1])).answer
+        size = peer.receive(LineProbe, load=Most(LOADS[-1])).answer
         if not 0 <= size <= LOADS[-1]:
-            raise PeerError(f"Frame Probe from {peer.name}: expected an answer of at most {LOADS[-1]} bytes.")
-        peer.send(Answer(bytes(size)))
-    found = peer.receive(Measured)
+            raise PeerError(f"Frame LineProbe from {peer.name}: expected an answer of at most {LOADS[-1]} bytes.")
+        peer.send(LineAnswer(bytes(size)))
+    found = peer.receive(LineSpeed)
     if not (0 < found.bytes_per_s <= FASTEST and 0 < found.round_trip_s < math.inf):
         raise PeerError(
-            f"Frame Measured from {peer.name}: expected a rate and a round trip, found {found.bytes_per_s:g} bytes a "
+            f"Frame LineSpeed from {peer.name}: expected a rate and a round trip, found {found.bytes_per_s:g} bytes a "
             f"second and {found.round_trip_s:g} s."
         )
     return Line(found.bytes_per_s, found.round_trip_s)
@@ -105,6 +105,6 @@ def _slower_way(peer: Peer, size: int) -> float:
 def _timed(peer: Peer, there: int, back: int) -> float:
     """Seconds until the answer of `back` bytes to a probe of `there` bytes is here."""
     start = time.perf_counter()
-    peer.send(Probe(bytes(there), back))
-    peer.receive(Answer, load=back)
+    peer.send(LineProbe(bytes(there), back))
+    peer.receive(LineAnswer, load=back)
     return time.perf_counter() - start
