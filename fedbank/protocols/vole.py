@@ -121,7 +121,13 @@ class SilentSender:
     """
 
     def __init__(
-        self, peer: Peer, *, random: Random = os.urandom, threads: int = 1, lpn: bool = True, outputs: int = MOST_OUTPUTS
+        self,
+        peer: Peer,
+        *,
+        random: Random = os.urandom,
+        threads: int = 1,
+        lpn: bool = True,
+        outputs: int = MOST_OUTPUTS,
     ):
         self._peer, self._random, self._threads, self._lpn, self._outputs = peer, random, threads, lpn, outputs
         self.delta = Delta(random(16))
@@ -177,7 +183,9 @@ class SilentSender:
             part[:] = words[: len(part)]
             self._peer.progress("make correlations", i + 1, sizes.count)
 
-    def _instance(self, sizes: Instances, i: int, code: _native.Code, offers: Words, flips: Bytes, base: Words) -> Words:
+    def _instance(
+        self, sizes: Instances, i: int, code: _native.Code, offers: Words, flips: Bytes, base: Words
+    ) -> Words:
         here = slice(i * sizes.offers, (i + 1) * sizes.offers)
         roots = _words(np.frombuffer(self._random(16 * sizes.trees), dtype=np.uint8).reshape(-1, 16))
         sums, totals, words = _native.silent_sender(
@@ -203,7 +211,13 @@ class SilentReceiver:
     """The side with u and v, facing `SilentSender`; parameters and errors as there."""
 
     def __init__(
-        self, peer: Peer, *, random: Random = os.urandom, threads: int = 1, lpn: bool = True, outputs: int = MOST_OUTPUTS
+        self,
+        peer: Peer,
+        *,
+        random: Random = os.urandom,
+        threads: int = 1,
+        lpn: bool = True,
+        outputs: int = MOST_OUTPUTS,
     ):
         self._peer, self._random, self._threads, self._lpn, self._outputs = peer, random, threads, lpn, outputs
         keys, self._seed = base_ot.offerer(peer, SEED_TREES * BITS, random=random)
@@ -268,12 +282,22 @@ class SilentReceiver:
             beta, base = numbers[share:], words[share:]
             self._peer.progress("make correlations", i + 1, sizes.count)
 
-    def _instance(self, sizes: Instances, i: int, code: _native.Code, offers: Words, points: Rows, base: Words) -> Words:
+    def _instance(
+        self, sizes: Instances, i: int, code: _native.Code, offers: Words, points: Rows, base: Words
+    ) -> Words:
         here = slice(i * sizes.offers, (i + 1) * sizes.offers)
         shape = (sizes.trees, sizes.depth, 2, 16)
         got = self._peer.receive(MaskedTrees, sums=shape, totals=(sizes.trees, 16))
         words = _native.silent_receiver(
-            code, sizes.leaves, points, offers[here], base, self._tweak, _words(got.sums), _words(got.totals), self._threads
+            code,
+            sizes.leaves,
+            points,
+            offers[here],
+            base,
+            self._tweak,
+            _words(got.sums),
+            _words(got.totals),
+            self._threads,
         )
         self._tweak += sizes.offers
         return words
