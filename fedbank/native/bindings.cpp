@@ -183,7 +183,7 @@ Block block_of(const nb::bytes& given) {
 }
 
 Forest forest_of(std::size_t trees, std::size_t leaves) {
-    expect(trees >= 1 && trees <= 4096 && leaves >= 2 && leaves <= (1u << 20), "A forest has 1 to 4096 trees of 2 to 2^20 leaves.");
+    expect(trees >= 1 && trees <= (1u << 20) && leaves >= 2 && leaves <= (1u << 20), "A forest has 1 to 2^20 trees of 2 to 2^20 leaves.");
     return {trees, leaves};
 }
 

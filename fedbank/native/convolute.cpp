@@ -10,11 +10,10 @@ namespace fedbank {
 
 #if defined(FEDBANK_X86)
 void convolve_avx512(Block* x, std::size_t count, const std::uint32_t* taps, bool mixing);
+void convolve_avx512(std::uint8_t* x, std::size_t count, const std::uint32_t* taps);
 #endif
 
 namespace {
-
-constexpr std::size_t block = 8192;  // outputs between two changes of the regions in cache
 
 // All taps are looked at: the numbers are secret, the taps are not.
 void convolve(Block* x, std::size_t count, const std::uint32_t* taps, bool mixing) {
@@ -77,7 +76,12 @@ void Code::encode(Block* x, unsigned threads, Block* out) const {
 
 void Code::encode(std::uint8_t* small, unsigned threads, std::uint8_t* out) const {
     if (mixing_) throw std::invalid_argument("A code with mixing needs the field.");
-    convolve(small, inputs(), taps_.data());
+#if defined(FEDBANK_X86)
+    if (std::strcmp(kernels().name, "avx512") == 0)
+        convolve_avx512(small, inputs(), taps_.data());
+    else
+#endif
+        convolve(small, inputs(), taps_.data());
     expand(small, threads, out);
 }
 

@@ -1,4 +1,5 @@
 // The convolution with its 24 slots in six registers.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 mistakes its own intrinsics (bug 105593)
 #include <immintrin.h>
 
 #include "convolute.hpp"
@@ -75,7 +76,34 @@ void all_steps(Block* x, std::size_t count, const std::uint32_t* taps) {
     rest<mixing>(state, x, i, count, taps, bits);
 }
 
+// Small numbers: the 24 slots are bytes of one register, and a step's taps are its mask.
+template <std::size_t s>
+inline void small_step(__m256i& slots, std::uint8_t& last, std::uint8_t& before, std::uint8_t& x, std::uint32_t tap) {
+    slots = _mm256_mask_set1_epi8(slots, __mmask32{1} << ((s + 22) % 24), static_cast<char>(before));
+    __m256i chosen = _mm256_maskz_mov_epi8(tap, slots);
+    __m128i half = _mm_xor_si128(_mm256_castsi256_si128(chosen), _mm256_extracti128_si256(chosen, 1));
+    std::uint64_t sum = static_cast<std::uint64_t>(_mm_cvtsi128_si64(half)) ^ static_cast<std::uint64_t>(_mm_extract_epi64(half, 1));
+    sum ^= sum >> 32;
+    sum ^= sum >> 16;
+    sum ^= sum >> 8;
+    before = last;
+    last = x = static_cast<std::uint8_t>(x ^ sum ^ last);
+}
+
+template <std::size_t... s>
+inline void small_round(__m256i& slots, std::uint8_t& last, std::uint8_t& before, std::uint8_t* x, const std::uint32_t* taps,
+                        std::size_t count, std::index_sequence<s...>) {
+    ((s < count ? small_step<s>(slots, last, before, x[s], taps[s]) : void()), ...);
+}
+
 }  // namespace
+
+void convolve_avx512(std::uint8_t* x, std::size_t count, const std::uint32_t* taps) {
+    __m256i slots = _mm256_setzero_si256();
+    std::uint8_t last = 0, before = 0;
+    for (std::size_t i = 0; i < count; i += 24)
+        small_round(slots, last, before, x + i, taps + i, count - i, std::make_index_sequence<24>{});
+}
 
 void convolve_avx512(Block* x, std::size_t count, const std::uint32_t* taps, bool mixing) {
     mixing ? all_steps<true>(x, count, taps) : all_steps<false>(x, count, taps);
