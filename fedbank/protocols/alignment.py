@@ -225,7 +225,7 @@ def sender(
     name, sentence = _checked_choice(peer, theirs.count, own.count, wish, learns)
     protocol_role: Any = vole_psi.sender if name == "vole" else ecdh_psi.sender
     found = protocol_role(peer, ids, kind, learns=learns, random=random, most=most, threads=threads)
-    return _alignment(found, name, sentence)
+    return _alignment(found if learns == "both" else None, name, sentence)
 
 
 def choose(receivers: int, senders: int, line: Line, learns: str = "both") -> tuple[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 
 __all__ = ["Clock", "Figures", "arguments", "main", "report", "table"]
 
-Figures = dict[str, float | int | str]
+Figures = dict[str, float | int | str | None]
 
 
 @dataclass
