@@ -134,6 +134,14 @@ def test_the_faster_one_is_chosen(receivers: int, senders: int, rate: float, rou
         assert expected[protocol] == min(expected.values())
 
 
+def test_the_expected_seconds_by_hand() -> None:
+    """A million ids each at 1 MB/s and 1 s a round trip, from the stated constants."""
+    line, million = Line(1e6, 1.0), 10**6
+    assert alignment.COSTS["ecdh"].seconds(million, million, line) == pytest.approx(2 + max(14, 42))
+    assert alignment.COSTS["vole"].seconds(million, million, line) == pytest.approx(5 + 0.03 + 1.8 + 0.2 + 32.4)
+    assert alignment.COSTS["ecdh"].seconds(million, 0, Line(1e9, 0)) == pytest.approx(7)
+
+
 def test_very_unequal_sets_are_told_of_the_cached_mode() -> None:
     assert "1,000 times the other" in choose(10_000, 10_000_000, LAN)[1]
     assert "far more than the other" in choose(0, 10_000_000, LAN)[1]
@@ -160,7 +168,7 @@ def test_a_line_that_is_known_is_not_measured(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("cheap", ["ecdh", "vole"])
 def test_the_expected_seconds_decide(monkeypatch: pytest.MonkeyPatch, cheap: str) -> None:
     """With costs turned around, the other protocol runs, on both sides."""
-    nothing = alignment.Cost(0, 0, 0, 0, 0, 0, 0)
+    nothing = alignment.Cost(0, 0, (0, 0), (0, 0), (0, 0), 0, overlaps=False)
     monkeypatch.setattr(alignment, "FEW", 2)
     monkeypatch.setattr(
         alignment,

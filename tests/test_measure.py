@@ -10,7 +10,7 @@ from fedbank.errors import PeerError
 from fedbank.talk import measure
 from fedbank.talk.codec import encode
 from fedbank.talk.links import LocalLink, ShapedLink
-from fedbank.talk.measure import LineAnswer, Line, LineSpeed, LineProbe, answer_measure, measure_line
+from fedbank.talk.measure import Line, LineAnswer, LineProbe, LineSpeed, answer_measure, measure_line
 from fedbank.talk.peer import Peer
 
 MIB = 1 << 20

@@ -112,6 +112,12 @@ def _streamed(relation: duckdb.DuckDBPyRelation, positions: list[int], place: st
         yield from pa.RecordBatchReader.from_stream(chosen)
 
 
+def _connected(database: str, *, read_only: bool = False, external: str = "true") -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(database, read_only, {"enable_external_access": external, **_OFFLINE})
+    connection.execute("SET enable_progress_bar = false")  # the screen has its own
+    return connection
+
+
 _CSV_REMEDY = (
     "It has to be UTF-8 text with one header line and as many cells in every line, quoted with double quotes "
     "where a cell holds the delimiter."
@@ -136,7 +142,7 @@ def _opened_csv(path: Path, delimiters: str, place: str) -> Iterator[Opened]:
         "compression": "gzip" if path.name.lower().endswith(".gz") else "none",
         "columns": {f"c{place}": "VARCHAR" for place in range(len(names))},
     }
-    with closing(duckdb.connect(":memory:", config=_OFFLINE)) as connection:
+    with closing(_connected(":memory:")) as connection:
         with _refusing(place, _CSV_REMEDY):
             relation = connection.sql(query, params=parameters)
         yield Opened(names, partial(_streamed, relation, place=place, remedy=_CSV_REMEDY))
@@ -154,7 +160,7 @@ def _opened_parquet(path: Path, place: str) -> Iterator[Opened]:
     remedy = "It is no whole Parquet file; write it anew."
     with _refusing(place, remedy), pq.ParquetFile(path) as file:
         names, rows = list(file.schema_arrow.names), file.metadata.num_rows
-    with closing(duckdb.connect(":memory:", config=_OFFLINE)) as connection:
+    with closing(_connected(":memory:")) as connection:
         with _refusing(place, remedy):
             relation = connection.sql(
                 "SELECT * FROM read_parquet($file, hive_partitioning=false)", params={"file": glob.escape(str(path))}
@@ -186,7 +192,7 @@ def _opened_duckdb(path: Path, table: str | None, place: str) -> Iterator[Opened
         if file.read(12)[8:] != b"DUCK":
             raise UsageError(f"{place}: it is not a DuckDB database. Name one, or export the table as Parquet.")
     with _refusing(place, "Close other programs that write to it, and check that it is whole and of this version."):
-        connection = duckdb.connect(str(path), read_only=True, config={"enable_external_access": "false", **_OFFLINE})
+        connection = _connected(str(path), read_only=True, external="false")
     with closing(connection):
         remedy = f"Check the table or SELECT. The tables are: {shown(_duckdb_tables(connection))}."
         with _refusing(place, remedy):

@@ -1,9 +1,10 @@
 """Set intersection by VOLE, by ECDH and against a cached large set: wall, CPU of both parties, bytes and memory.
 
-Two processes over mutual TLS on loopback. Each reads its ids (18 digits, half of them in common) from a CSV file on disk
-inside the measured time, one thread of the native core a party on two cores. Every run is checked against the answer in
-the clear. `x25519_rate_ratio` is the core's rate of multiplications on Curve25519 over that of the `cryptography`
-package, one thread each. `--peer-python` names a Python with spu==0.9.5 or openmined-psi, which matches the same files.
+Two processes over mutual TLS on loopback. Each reads its ids (18 digits, half of them in common) from a CSV file on
+disk inside the measured time, one thread of the native core a party on two cores. Every run is checked against the
+answer in the clear. `x25519_rate_ratio` is the core's rate of multiplications on Curve25519 over that of the
+`cryptography` package, one thread each. `--peer-python` names a Python with spu==0.9.5 or openmined-psi, which matches
+the same files.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
 """Other software on two CSV files of ids, two processes on loopback: what `psi.py --peer-python` runs.
 
-Needs nothing of fedbank, but `spu` (SecretFlow's RR22) or `openmined-psi` (ECDH, with --openmined: minutes). Prints a JSON
-line each: CPU of both processes, wall, bytes of the loopback device (null where other programs use it too), and how many
-ids were found. Both reveal the intersection to one side only.
+Needs nothing of fedbank, but `spu` (SecretFlow's RR22) or `openmined-psi` (ECDH, with --openmined: minutes). Prints a
+JSON line each: CPU of both processes, wall, bytes of the loopback device (null where other programs use it too), and
+how many ids were found. Both reveal the intersection to one side only.
 """
 
 import importlib.util
 import json
 import multiprocessing
-import os
 import resource
 import socket
 import sys
 import time
 from importlib.metadata import version
+from pathlib import Path
 
 
 def main() -> None:
@@ -60,8 +60,8 @@ def measured(party, role, file, addresses, ready, out):
 
 
 def spu_party(role, file, addresses):
-    import spu.libspu.link as link  # noqa: PLC0415
-    import spu.psi as psi  # noqa: PLC0415
+    from spu import psi  # noqa: PLC0415
+    from spu.libspu import link  # noqa: PLC0415
 
     desc = link.Desc()
     for other, address in enumerate(addresses):
@@ -76,7 +76,7 @@ def spu_party(role, file, addresses):
             rr22_params=psi.Rr22Rarams(low_comm_mode=False),
         ),
         input_params=psi.InputParams(path=file, selected_keys=["id"], keys_unique=True),
-        output_params=psi.OutputParams(path=os.path.abspath(f"out{role}.csv"), disable_alignment=True),
+        output_params=psi.OutputParams(path=str(Path(f"out{role}.csv").resolve()), disable_alignment=True),
     )
     return lambda: psi.psi_execute(config, context).intersection_count
 
@@ -114,8 +114,7 @@ def openmined_client(psi, line, file):
 
 
 def read(file):
-    with open(file, encoding="utf-8") as lines:  # noqa: PTH123
-        return lines.read().split()[1:]
+    return Path(file).read_text(encoding="utf-8").split()[1:]
 
 
 def put(line, data):
@@ -158,8 +157,8 @@ def cpu_seconds():
 
 def loopback_bytes():
     """Bytes sent over the loopback device, if it is the only one there: then nobody else uses it."""
-    with open("/proc/net/dev", encoding="utf-8") as lines:  # noqa: PTH123
-        devices = dict(line.split(":", 1) for line in lines if ":" in line)
+    lines = Path("/proc/net/dev").read_text(encoding="utf-8").splitlines()
+    devices = dict(line.split(":", 1) for line in lines if ":" in line)
     return int(devices["    lo"].split()[8]) if list(devices) == ["    lo"] else None
 
 
