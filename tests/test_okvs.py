@@ -147,6 +147,17 @@ def test_any_number_of_items(count: int, number: int, threads: int) -> None:
     assert np.array_equal(decode(items[order], table, SEED, shape, threads), values[order])
 
 
+@everywhere
+def test_arrays_at_odd_addresses() -> None:
+    """As they stand in a message."""
+    shape = shape_of(300)
+    message = np.random.default_rng(19).integers(0, 256, 16 * 600 + 1, np.uint8)[1:].reshape(600, 16)
+    items, values = message[:300], message[300:]
+    table = encode(items, values, SEED, shape, KEY)
+    shifted = np.concatenate([[np.uint8(0)], table.ravel()])[1:].reshape(-1, 16)
+    assert np.array_equal(decode(items, shifted, SEED, shape), values)
+
+
 # What a table hides
 
 
