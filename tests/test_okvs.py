@@ -110,7 +110,7 @@ def test_sizes(count: int) -> None:
     assert np.array_equal(slow_decode(items[some], table, shape), values[some])
 
 
-@pytest.mark.parametrize("count", [2, 40, 200, 600, 40000])
+@pytest.mark.parametrize("count", [2, 40, 200, 600, 60000])
 def test_paths_and_threads_give_the_same(count: int) -> None:
     shape, items, values = shape_of(count), random_rows(count, 7), random_rows(count, 8)
     absent, first = random_rows(300, 9), _native.path()
@@ -207,7 +207,7 @@ def test_an_empty_set_is_the_key_stream() -> None:
 
 
 @everywhere
-@pytest.mark.parametrize("count", [2, 40, 200, 600, 40000])
+@pytest.mark.parametrize("count", [2, 40, 200, 600, 60000])
 def test_an_item_twice(count: int) -> None:
     items, values = random_rows(count, 16), random_rows(count, 17)
     items[-1] = items[0]
@@ -221,7 +221,7 @@ def test_an_item_twice_with_one_value() -> None:
         encode(items, items, SEED, shape_of(2), KEY)
 
 
-@pytest.mark.parametrize("count", [3, 40, 200, 40000])
+@pytest.mark.parametrize("count", [3, 40, 200, 40000, 60000])
 def test_more_items_than_the_capacity(count: int) -> None:
     shape = shape_of(count)
     many = random_rows(shape.clusters * shape.capacity + 1, 18)
@@ -257,10 +257,10 @@ def test_arrays_and_shapes_that_do_not_fit() -> None:
 # Parameters
 
 
-@pytest.mark.parametrize("items", [2**15 + 1, 2**17, 2**20, 10**7])
+@pytest.mark.parametrize("items", [50000, 2**17, 2**20, 10**7])
 def test_capacity_is_the_least_that_the_binomial_tail_allows(items: int) -> None:
     """The bound that is used is 5 % at most above the exact tail, so that one item less is exceeded too often."""
-    clusters = round(items / 2**14)
+    clusters = round(items / 2**15)
     capacity = cluster_capacity(items, clusters, 41)
     tail = [clusters * scipy.stats.binom.sf(most, items, 1 / clusters) for most in (capacity, capacity - 2)]
     assert tail[0] <= 2**-41 < tail[1]
@@ -275,10 +275,10 @@ def test_columns_of_a_full_cluster_follow_the_paper() -> None:
 
 def test_a_table_is_a_third_longer_than_its_set() -> None:
     for items in (2**17, 2**20, 10**7):
-        assert 1.33 < shape_of(items).size / items < 1.36
+        assert 1.29 < shape_of(items).size / items < 1.32
 
 
-@pytest.mark.parametrize("items", [0, 1, 5, 127, 128, 511, 512, 2**15, 2**15 + 1, 10**6])
+@pytest.mark.parametrize("items", [0, 1, 5, 127, 128, 511, 512, 49151, 49152, 49153, 81919, 81921, 10**6])
 def test_shapes_hold_their_sets(items: int) -> None:
     shape = shape_of(items)
     assert shape.clusters * shape.capacity >= items
@@ -366,7 +366,7 @@ def test_dependences_of_small_sets_are_poisson(items: int, columns: int) -> None
     """One, two and three dependences, each as often as a Poisson variable says, at the columns of 40 bits."""
     assert columns == cluster_columns(items, 41)[0]
     mean = sum(2**log for log in log_expected_covers(items, columns).values())
-    instances = 2**18 if items == 128 else 2**16
+    instances = 2**17 if items == 128 else 2**15
     for dense in range(3):
         expected = instances * scipy.stats.poisson.sf(dense, mean)
         measured = failures(items, columns, dense, instances)
