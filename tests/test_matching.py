@@ -1,103 +1,114 @@
-"""`fedbank match`: two party programs find the people in common and nothing else; files, ledger, refusals."""
+"""Matching of rows against a dictionary: sizes, widths, order, repeated rows, and rows that a peer chose to hurt."""
 
-import json
-from pathlib import Path
+from collections import Counter
 
-import pandas as pd
+import numpy as np
+import numpy.typing as npt
 import pytest
-from conftest import Case
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fedbank.party import matching
-from fedbank.party.screen import Screen
+from fedbank import _native
 
-
-def table(case: Case, party: str) -> pd.DataFrame:
-    other = case.passive if party == case.active else case.active
-    return pd.read_csv(case.home(party) / f"matched-{other}.csv", dtype={"id": str})
+Bytes = npt.NDArray[np.uint8]
+KEY = bytes(range(16))
 
 
-def ids(case: Case, party: str) -> list[str]:
-    return list(pd.read_csv(case.folder / party / "people.csv", dtype={"person": str})["person"])
+def random_rows(count: int, width: int, number: int = 0) -> Bytes:
+    return np.random.default_rng(number).integers(0, 256, (count, width), np.uint8)
 
 
-def test_both_sides_find_the_same_people_in_one_order(case: Case) -> None:
-    ended = case.both("match")
-    assert all(one.well for one in ended.values()), ended
-    found = {party: table(case, party) for party in case.parties}
-    assert list(found["bank"]["id"]) == list(found["regulator"]["id"])
-    for party, frame in found.items():
-        own = ids(case, party)
-        assert [own[row] for row in frame["row"]] == list(frame["id"])
-    assert sorted(found["bank"]["id"]) == sorted(set(ids(case, "bank")) & set(ids(case, "regulator")))
-    for party, one in ended.items():
-        assert "54 of 57 people are in common." in one.output
-        assert "ECDH: 57 and 57 ids are few" in one.output
-        entry = json.loads((case.folder / party / "store" / "ledger.jsonl").read_text(encoding="utf-8"))
-        assert entry["facts"] == {"own people": 57, "protocol": "ecdh", "learns": "both", "in common": 54}
-        assert {kind for _, kind, _, _ in entry["traffic"]} == {
-            "Greeting",
-            "Offer",
-            "Choice",
-            "Agreed",
-            "SetSize",
-            "Masked",
-            "Doubled",
-        }
-        assert (case.home(party) / f"matched-{'bank' if party == 'regulator' else 'regulator'}.csv").exists()
+def expected(mine: Bytes, theirs: Bytes) -> list[int]:
+    first = {row.tobytes(): at for at, row in reversed(list(enumerate(theirs)))}
+    return [first.get(row.tobytes(), -1) for row in mine]
 
 
-@pytest.mark.parametrize("learns", ["active", "size"])
-def test_the_passive_side_may_learn_nothing(case: Case, learns: str) -> None:
-    ended = case.both("match", "--learns", learns)
-    assert all(one.well for one in ended.values()), ended
-    assert "54 of 57 people are in common." in ended["regulator"].output
-    assert "Answered; what is in common is with the other side." in ended["bank"].output
-    assert "54" not in ended["bank"].output
-    assert not (case.home("bank") / "matched-regulator.csv").exists()
-    assert (case.home("regulator") / "matched-bank.csv").exists() == (learns == "active")
+def test_four_rows() -> None:
+    mine = np.frombuffer(b"lionlynxwolfbear", np.uint8).reshape(4, 4)
+    theirs = np.frombuffer(b"wolflionmoth", np.uint8).reshape(3, 4)
+    assert _native.match(mine, theirs, KEY, 1).tolist() == [1, -1, 0, -1]
+    assert _native.repeated(mine, KEY, 1) == 0
 
 
-def test_another_file_of_ids_and_vole(case: Case) -> None:
-    for party in case.parties:
-        case.edit(party, 'active = "', 'alignment = "vole"\nactive = "', "job.toml")
-        path = case.folder / party / "more.csv"
-        path.write_text("who\n00007\n00008\n00009\n00009\n" + ("00001\n" if party == "bank" else ""), encoding="utf-8")
-        case.edit(party, "[table]", '[table]\nduplicates = "first"')
-    ended = case.both("match", "--ids", "more.csv", "--column", "who")
-    assert all(one.well for one in ended.values()), ended
-    assert sorted(table(case, "bank")["id"]) == ["00007", "00008", "00009"]
-    assert sorted(table(case, "regulator")["row"]) == [0, 1, 2]
-    assert "VOLE, as asked for: 3 and 4 ids." in ended["bank"].output
+@pytest.mark.parametrize("width", range(4, 33))
+def test_all_widths(width: int) -> None:
+    theirs = random_rows(500, width)
+    mine = np.concatenate([theirs[::-3], random_rows(200, width, 1)])
+    assert _native.match(mine, theirs, KEY, 1).tolist() == expected(mine, theirs)
 
 
-def test_two_outcomes_are_refused_at_the_greeting(case: Case) -> None:
-    programs = [case.start("bank", "match"), case.start("regulator", "match", "--learns", "size")]
-    for program in programs:
-        assert "size" in program.end().sentence
+@pytest.mark.parametrize("width", range(4, 33))
+def test_each_byte_of_a_row_counts(width: int) -> None:
+    theirs = random_rows(1, width).repeat(width, axis=0)
+    theirs[np.arange(width), np.arange(width)] ^= 1
+    mine = np.concatenate([theirs[::-1], random_rows(1, width)])
+    assert _native.match(mine, theirs, KEY, 1).tolist() == [*reversed(range(width)), -1]
+    assert _native.repeated(np.concatenate([mine, theirs]), KEY, 1) == width
 
 
-def test_an_unknown_outcome_is_refused(case: Case) -> None:
-    said = case.command("bank", "match", "--learns", "sender").sentence
-    assert said == "Nobody can learn 'sender' by a match: name one of both, active, size."
-    assert not (case.folder / "bank" / "store").exists()
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("ours", "others"), [(0, 0), (0, 5), (5, 0), (1, 1), (3, 70000), (70000, 3), (70000, 50000)])
+def test_sizes(ours: int, others: int, threads: int) -> None:
+    theirs = random_rows(others, 12)
+    mine = np.concatenate([theirs[: ours // 2], random_rows(ours - min(ours // 2, others), 12, 1)])
+    mine = np.random.default_rng(2).permutation(mine)
+    assert len(mine) == ours
+    assert _native.match(mine, theirs, KEY, threads).tolist() == expected(mine, theirs)
 
 
-def test_an_interrupted_match_tells_the_peer(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while the protocol runs: exit code 130 here, a sentence there, and a line in this side's ledger."""
+@given(
+    st.lists(st.integers(0, 30), max_size=60),
+    st.lists(st.integers(0, 30), max_size=60),
+    st.integers(4, 32),
+    st.binary(min_size=16, max_size=16),
+)
+def test_repeated_rows_give_the_first_position(ours: list[int], others: list[int], width: int, key: bytes) -> None:
+    rows = random_rows(31, width)
+    mine, theirs = rows[ours].reshape(-1, width), rows[others].reshape(-1, width)
+    assert _native.match(mine, theirs, key, 1).tolist() == expected(mine, theirs)
+    assert _native.repeated(mine, key, 1) == sum(count - 1 for count in Counter(ours).values())
 
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(matching, "align", interrupted)
-    other = case.start("bank", "match")
-    ended = case.command("regulator", "match")
-    assert (ended.code, "Interrupted" in ended.output) == (130, True)
-    assert "regulator stopped at step 'match with bank'" in other.end().sentence
-    assert len((case.folder / "regulator" / "store" / "ledger.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+@pytest.mark.parametrize("threads", [1, 3])
+def test_repeated_among_many(threads: int) -> None:
+    rows = random_rows(100000, 12)
+    assert _native.repeated(rows, KEY, threads) == 0
+    twice = np.random.default_rng(1).permutation(np.concatenate([rows, rows[:777], rows[:7]]))
+    assert _native.repeated(twice, KEY, threads) == 784
 
 
-def test_progress_of_a_source_of_unknown_length(tmp_path: Path) -> None:
-    """A total of 0 shows no time left and does not end the bar."""
-    screen = Screen()
-    screen.watch("read ids", 5, 0)
-    screen.watch("read ids", 10, 0)
+def test_a_million_equal_rows() -> None:
+    """A quadratic number of steps would not end before the deadline of a test."""
+    same, other = random_rows(1, 12).repeat(2**20, axis=0), random_rows(2**20, 12, 1)
+    assert (_native.match(other, same, KEY, 1) == -1).all()
+    assert (_native.match(same, same, KEY, 1) == 0).all()
+    assert (_native.match(random_rows(1, 12, 2).repeat(2**20, axis=0), same, KEY, 1) == -1).all()
+    assert _native.repeated(same, KEY, 1) == 2**20 - 1
+
+
+def test_rows_that_differ_in_their_last_bytes_only() -> None:
+    """Chosen to collide under a hash of the first bytes, or one without a key."""
+    rows = np.zeros((2**20, 32), np.uint8)
+    rows[:, 28:] = np.arange(2**20, dtype=np.uint32)[:, None].view(np.uint8)
+    assert np.array_equal(_native.match(rows[::-1].copy(), rows, KEY, 1), np.arange(2**20)[::-1])
+    assert _native.repeated(rows, KEY, 1) == 0
+
+
+def test_the_key_changes_nothing_but_the_way() -> None:
+    theirs, mine = random_rows(3000, 8), random_rows(3000, 8)[1000:]
+    answers = [_native.match(mine, theirs, bytes([k]) * 16, 1) for k in range(5)]
+    assert all(np.array_equal(answer, np.arange(1000, 3000)) for answer in answers)
+
+
+def test_what_does_not_fit() -> None:
+    rows = random_rows(4, 8)
+    for other in (rows[:, :7].copy(), random_rows(4, 33), random_rows(4, 3)):
+        with pytest.raises(ValueError, match="row"):
+            _native.match(rows, other, KEY, 1)
+    for wrong in (random_rows(4, 33), random_rows(4, 3)):
+        with pytest.raises(ValueError, match="4 to 32 bytes"):
+            _native.repeated(wrong, KEY, 1)
+    with pytest.raises(ValueError, match="16 bytes"):
+        _native.match(rows, rows, KEY[1:], 1)
+    with pytest.raises(TypeError):
+        _native.match(rows[:, ::2], rows[:, ::2], KEY, 1)

@@ -12,7 +12,7 @@ void match(const std::uint8_t* mine, std::size_t mine_count, const std::uint8_t*
            std::size_t width, const std::uint8_t* key, unsigned threads, std::int64_t* where);
 
 // How many rows equal an earlier one. Memory: 8 bytes a row.
-std::size_t repeated(const std::uint8_t* rows, std::size_t count, std::size_t width, const std::uint8_t* key,
+std::size_t repeated(const std::uint8_t* data, std::size_t count, std::size_t width, const std::uint8_t* key,
                      unsigned threads);
 
 }  // namespace fedbank
