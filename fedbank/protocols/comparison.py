@@ -1,20 +1,20 @@
 """Comparison of private numbers (the millionaires' problem) and the sign of a shared number. Results are shared bits.
 
-The sender has x, the receiver y, numbers of l <= 63 bits in batches. Each number is cut into digits of up to five bits, the
-most significant first. A trit says how two digits, or two numbers, compare: 0 equal, 1 x less, 2 x greater.
+The sender has x, the receiver y, numbers of l <= 63 bits in batches. Each number is cut into digits of up to five bits,
+the most significant first. A trit says how two digits, or two numbers, compare: 0 equal, 1 x less, 2 x greater.
 
-1. Leaves. For every digit one oblivious transfer (`oblivious_transfer.py`): the receiver's choice is its digit, entry j of
-   the sender's table is (comparison of the sender's digit with j) - s modulo 3. s is the sender's share of the trit, what
-   was chosen is the receiver's.
-2. Nodes. Two or three neighbouring trits become one by one transfer: the receiver's choice is its shares as digits of base
-   3; entry r is (the first of the trits, sender's share + digit of r, that is not 0) - s modulo 3.
+1. Leaves. For every digit one oblivious transfer (`oblivious_transfer.py`): the receiver's choice is its digit, entry j
+   of the sender's table is (comparison of the sender's digit with j) - s modulo 3. s is the sender's share of the trit,
+   what was chosen is the receiver's.
+2. Nodes. Two or three neighbouring trits become one by one transfer: the receiver's choice is its shares as digits of
+   base 3; entry r is (the first of the trits, sender's share + digit of r, that is not 0) - s modulo 3.
 3. The last node's entries are one bit each: [trit means x < y] XOR the sender's share of the result.
 
-Every share s makes entry 0 equal to what its pad says, so it does not travel. `plan_of` says which leaves and nodes; for
-40 bits: nine leaves, three nodes and one, 13 transfers, 80 bytes and six messages in all, whatever the batch.
+Every share s makes entry 0 equal to what its pad says, so it does not travel. `plan_of` says which leaves and nodes;
+for 40 bits: nine leaves, three nodes and one, 13 transfers, 80 bytes and six messages in all, whatever the batch.
 
-The sign of z = a + b modulo 2^k, a with the sender: msb(z) = msb(a) XOR msb(b) XOR carry, and the carry of the low k - 1
-bits is 1 where 2^(k-1) - 1 - a_low < b_low: a comparison of k - 1 bits.
+The sign of z = a + b modulo 2^k, a with the sender: msb(z) = msb(a) XOR msb(b) XOR carry, and the carry of the low
+k - 1 bits is 1 where 2^(k-1) - 1 - a_low < b_low: a comparison of k - 1 bits.
 
 Who learns what
 ---------------
@@ -22,9 +22,10 @@ sender   : nothing (the receiver's corrections are uniform)
 receiver : nothing (each entry that it unmasks is uniform: its share)
 both     : a share each; after `give_bits` and `learn_bits` the side that learns has the results themselves
 
-Assumptions: those of `oblivious_transfer.py`. Shares of trits are uniform but for 2^-62 each. Sources: Rathee et al. 2020
-(CrypTFlow2: leaves by one-of-many transfers, a tree over them); that a node is one transfer over shared trits instead of
-two AND gates is our own. Numbers and limits: `docs/protocols/comparison.md`. Held by `tests/test_comparison.py`.
+Assumptions: those of `oblivious_transfer.py`. Shares of trits are uniform but for 2^-62 each. Sources: Rathee et al.
+2020 (CrypTFlow2: leaves by one-of-many transfers, a tree over them); here a node is one transfer over shared trits
+instead of two AND gates. Numbers and limits: `docs/protocols/comparison.md`. Held by
+`tests/test_comparison.py`.
 """
 
 from __future__ import annotations
@@ -97,9 +98,11 @@ class Plan:
     @property
     def line_bits(self) -> int:
         """Bits that one comparison moves, both ways together."""
-        sent = [(2**leaf - 1, leaf) for leaf in self.leaves]
-        sent += [(3**fan_in - 1, NODE_BITS[fan_in]) for level in self.levels for fan_in in level]
-        return sum(2 * entries + correction for entries, correction in sent) - (sent[-1][0] if sent else 0)
+        leaves = [(1 << leaf, leaf) for leaf in self.leaves]
+        nodes = [((9, 27)[fan_in - 2], NODE_BITS[fan_in]) for level in self.levels for fan_in in level]
+        sent = leaves + nodes
+        last = sent[-1][0] - 1 if sent else 0  # whose entries are single bits
+        return sum(2 * (entries - 1) + correction for entries, correction in sent) - last
 
 
 def sender_less(ot: Sender, x: Words, bits: int, *, or_equal: bool = False) -> Bytes:

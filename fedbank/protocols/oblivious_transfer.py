@@ -1,28 +1,28 @@
-"""Oblivious transfer of small messages, in batches of millions: the receiver learns the entry that it chose of each of the
-sender's tables and no other entry, the sender does not learn the choice.
+"""Oblivious transfer of small messages, in batches of millions: the receiver learns the entry that it chose of each of
+the sender's tables and no other entry, the sender does not learn the choice.
 
-It uses up correlations that are made ahead of time (`vole.py`): for every transfer the receiver has a uniform u of `bits`
-bits and a word v, the sender a word w = v + u Delta in GF(2^128), where Delta is the sender's secret for the whole
-conversation and the bits of u are the coefficients of 1, X, X^2, ...
+It uses up correlations that are made ahead of time (`vole.py`): for every transfer the receiver has a uniform u of
+`bits` bits and a word v, the sender a word w = v + u Delta in GF(2^128), where Delta is the sender's secret for the
+whole conversation and the bits of u are the coefficients of 1, X, X^2, ...
 
 1. receiver -> sender: c = x XOR u for its choice x.
-2. sender -> receiver: every entry j of its table, masked by H(w + (j XOR c) Delta, i), i the number of the transfer. For
-   j = x this is H(v, i), as (x XOR c) Delta = u Delta; the receiver unmasks this entry.
+2. sender -> receiver: every entry j of its table, masked by H(w + (j XOR c) Delta, i), i the number of the transfer.
+   For j = x this is H(v, i), as (x XOR c) Delta = u Delta; the receiver unmasks this entry.
 
-Where the sender wants a random number anyway, entry 0 does not travel: it is what its pad says (`correlated`, and all of
-`comparison.py`). H(x, i) = pi(pi(x) XOR i) XOR pi(x) with pi = AES-128 under a key that everybody knows.
+Where the sender wants a random number anyway, entry 0 does not travel: it is what its pad says (`correlated`, and all
+of `comparison.py`). H(x, i) = pi(pi(x) XOR i) XOR pi(x) with pi = AES-128 under a key that everybody knows.
 
 Who learns what
 ---------------
 receiver : the entry that it chose; of `correlated`, r + b d modulo m, uniform as r is
 sender   : nothing; of `correlated`, r, uniform and its own
 
-Assumptions: semi-honest parties; the correlations; AES under a fixed key a random permutation, which makes H a tweakable
-correlation robust hash: with p evaluations of pi by the attacker and q masked entries it tells entries from uniform ones
-with an advantage of order p q / 2^128 + q^2 / 2^128. The word w is uniform given u and v but for Delta, and every
-j XOR u other than 0 multiplies Delta by another number that is not 0, so each entry's word has 128 bits that the receiver
-does not know. Sources: Beaver 1995 (corrections); Kolesnikov, Kumaresan 2013 (one of N); Asharov, Lindell, Schneider,
-Zohner 2013 (correlated); Guo, Katz, Wang, Yu 2020 (H). Held by `tests/test_oblivious_transfer.py`.
+Assumptions: semi-honest parties; the correlations; AES under a fixed key a random permutation, which makes H a
+tweakable correlation robust hash: with p evaluations of pi by the attacker and q masked entries it tells entries from
+uniform ones with an advantage of order p q / 2^128 + q^2 / 2^128. The word w is uniform given u and v but for Delta,
+and every j XOR u other than 0 multiplies Delta by another number that is not 0, so each entry's word has 128 bits that
+the receiver does not know. Sources: Beaver 1995 (corrections); Kolesnikov, Kumaresan 2013 (one of N); Asharov, Lindell,
+Schneider, Zohner 2013 (correlated); Guo, Katz, Wang, Yu 2020 (H). Held by `tests/test_oblivious_transfer.py`.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Sender:
         return self._source.delta
 
     def chosen(self, tables: Words, width: int) -> None:
-        """Offer tables, uint64 (count, entries), of `width` bits an entry; 2 to 256 entries. Facing the peer's `chosen`."""
+        """Offer tables of 2 to 256 entries, uint64 (count, entries), `width` bits an entry; faces `chosen`."""
         entries = _entries_of(tables.shape[1] if tables.ndim == 2 else 0, width)
         if width < 64 and tables.size and int(tables.max()) >> width:
             raise UsageError(f"Oblivious transfer: an entry has more than {width} bits.")
@@ -144,7 +144,8 @@ class Sender:
     def correlated(self, differences: Words, moduli: Sequence[int]) -> Words:
         """Return uniform r, (count, parts), while the peer learns r + b d modulo each of the moduli for its bits b.
 
-        `differences`: d, uint64 (count, parts); `moduli`: one number up to 2^64, or two coprime ones, below 2^126 together.
+        `differences`: d, uint64 (count, parts). `moduli`: one number up to 2^64, or two coprime ones whose product is
+        below 2^126.
         """
         (offer,) = self.offers([(len(differences), 1)], parts=len(moduli))
         pads, message = _native.send_correlated(

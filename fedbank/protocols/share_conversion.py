@@ -1,19 +1,20 @@
-"""Shares moved between rings: dropping bits, another modulus, a bit to a number, exact rounding. No other file does this.
+"""Shares moved between rings: dropping bits, another modulus, a bit to a number, exact rounding. No other file does it.
 
-A number x is shared as a with the sender and b with the receiver, x = a + b modulo m. Signed numbers stand modulo m, |x|
-below m / 2. A modulus is one number up to 2^64 or two coprime ones (below 2^126 together), and then a share has two
+A number x is shared as a with the sender and b with the receiver, x = a + b modulo m. Signed numbers stand modulo m,
+|x| below m / 2. A modulus is one number up to 2^64 or two coprime ones (below 2^126 together), and then a share has two
 residues: it is a tuple of one or two integers, and shares are uint64 (count, parts).
 
 truncated     2^k to 2^(k-f), local: each side rounds its share. x / 2^f, off by one unit at most; a wrap of the shares
-              modulo 2^k is one modulo 2^(k-f) too, so nothing fails. (In a ring that stays, it would, with chance |x| / 2^k.)
+              modulo 2^k is one modulo 2^(k-f) too, so nothing fails. (In a ring that stays, one in 2^k / |x| would.)
 scaled        m to 2^k, local: each side takes round(share 2^k / m). x 2^k / m, off by 1 + 2^(k-62) units at most.
 *_lift        m to a larger M for |x| < m / 4, exact. With z = x + floor(m / 4) in [0, m / 2) and a' = a + floor(m / 4)
-              modulo m: a' + b = z + wrap m, and wrap = [2 a' >= m] OR [2 b >= m], as without a wrap both are at most z and
-              with one the larger is m / 2 or more. One correlated transfer: the receiver, with the bit q = [2 b >= m], learns
-              r + q d for d = (1 - p) m, p being the sender's bit; wrap m = p m + q d.
-*_arithmetic  a shared bit s XOR t to shares modulo m: s + t (1 - 2 s), one correlated transfer with choice t, d = 1 - 2 s.
-*_rounded     2^k to 2^(k-f) for numbers 2^f v + e, |e| < 2^(f-1): shares of v itself, exact. The sender adds 2^(f-1); the
-              high parts, and the carry of the low f bits: [2^f - 1 - a_low < b_low], a comparison of f bits, then
+              modulo m: a' + b = z + wrap m, and wrap = [2 a' >= m] OR [2 b >= m], as without a wrap both are at most z
+              and with one the larger is m / 2 or more. One correlated transfer: the receiver, with the bit
+              q = [2 b >= m], learns r + q d for d = (1 - p) m, p being the sender's bit; wrap m = p m + q d.
+*_arithmetic  a shared bit s XOR t to shares modulo m: s + t (1 - 2 s), one correlated transfer with choice t and
+              d = 1 - 2 s.
+*_rounded     2^k to 2^(k-f) for numbers 2^f v + e, |e| < 2^(f-1): shares of v itself, exact. The sender adds 2^(f-1);
+              the high parts, and the carry of the low f bits: [2^f - 1 - a_low < b_low], a comparison of f bits, then
               *_arithmetic. What is opened afterwards says nothing about e.
 
 Who learns what
@@ -23,8 +24,8 @@ receiver : nothing (it hears entries whose unmasked one is uniform: its share)
 both     : a share each of what is stated above, with its stated error
 
 Assumptions: those of `oblivious_transfer.py` and `comparison.py`; shares modulo another number than a power of two are
-uniform but for 2^-64 each. Numbers beyond the stated bounds give a wrong number, silently: neither side can see it. Sources:
-`docs/protocols/comparison.md`. Held by `tests/test_share_conversion.py`.
+uniform but for 2^-64 each. Numbers beyond the stated bounds give a wrong number, silently: neither side can see it.
+Sources: `docs/protocols/comparison.md`. Held by `tests/test_share_conversion.py`.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def receiver_lift(ot: Receiver, shares: Words, moduli: Moduli, target: Moduli) -
 
 
 def sender_arithmetic(ot: Sender, bits: Bytes, target: Moduli) -> Words:
-    """Return shares modulo the target, uint64 (count, parts), of the shared bit. `bits`: s, uint8 (count,) of 0 and 1."""
+    """Return shares modulo the target, uint64 (count, parts), of a shared bit. `bits`: s, uint8 (count,), 0 or 1."""
     _check_bits(bits)
     goal = modulus_array(target)
     s = np.broadcast_to(bits[:, None].astype(np.uint64), (len(bits), len(goal)))
@@ -118,9 +119,9 @@ def receiver_arithmetic(ot: Receiver, bits: Bytes, target: Moduli) -> Words:
 
 
 def sender_rounded(ot: Sender, shares: Words, bits: int, dropped: int) -> Words:
-    """Return shares modulo 2^(bits - dropped), uint64 (count,), of v exactly, for shared 2^dropped v + e, |e| < 2^(dropped - 1).
+    """Return shares modulo 2^(bits - dropped), uint64 (count,), of v exactly, where 2^dropped v + e is shared.
 
-    `shares`: a, uint64 (count,), below 2^bits; `bits`: up to 64; 1 <= `dropped` < bits.
+    |e| < 2^(dropped - 1). `shares`: a, uint64 (count,), below 2^bits; `bits`: up to 64; 1 <= `dropped` < bits.
     """
     _check_rounded(shares, bits, dropped)
     a = (shares + np.uint64(1 << (dropped - 1))) & _ones(bits)
@@ -140,9 +141,8 @@ def receiver_rounded(ot: Receiver, shares: Words, bits: int, dropped: int) -> Wo
 def _sum(x: Words, y: Words, moduli: Moduli) -> Words:
     """x + y, residues (count, parts). Without numbers beyond 64 bits: x - (m - y) where x >= m - y."""
     m = modulus_array(moduli)
-    rest = m - y  # for 2^64, -y; for y = 0, m
-    wrapped = (x >= rest) & ((y != 0) | (m != 0))
-    return np.asarray(np.where(wrapped, x - rest, x + y))
+    rest = m - y  # modulo 2^64, where m is written as 0, this is right too
+    return np.asarray(np.where(x >= rest, x - rest, x + y))
 
 
 def _difference(x: Words, y: Words, moduli: Moduli) -> Words:
