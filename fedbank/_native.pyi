@@ -221,3 +221,47 @@ def aes_encrypt(key: bytes, blocks: Annotated[NDArray[numpy.uint8], dict(shape=(
 
 def fixed_key_hash(blocks: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], tweak: int, repeat: int) -> NDArray[numpy.uint8]:
     """pi(pi(x) ^ t) ^ pi(x), t = tweak + place // repeat; for tests."""
+
+def pack_bits(values: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], bits: int) -> NDArray[numpy.uint8]:
+    """The lowest bits of each number side by side."""
+
+def unpack_bits(packed: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], count: int, bits: int) -> NDArray[numpy.uint8]:
+    """The numbers that `pack_bits` packed."""
+
+def send_chosen(tables: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], width: int, words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], corrections: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], bits: int, delta: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], tweak: int, threads: int) -> NDArray[numpy.uint8]:
+    """Masked entries of 1-of-N transfers, packed."""
+
+def receive_chosen(choices: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], entries: int, width: int, words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], message: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], tweak: int, threads: int) -> NDArray[numpy.uint64]:
+    """The chosen entries."""
+
+def send_correlated(differences: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], moduli: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], corrections: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], delta: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], tweak: int, threads: int) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint8]]:
+    """Uniform r (count, parts), and r + d masked for whoever has the bit 1."""
+
+def receive_correlated(bits: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], moduli: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], message: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], tweak: int, threads: int) -> NDArray[numpy.uint64]:
+    """
+    r + bit d (count, parts); IndexError if the peer's numbers are not below their moduli.
+    """
+
+def send_leaf(x: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], shift: int, outcome: int, words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], corrections: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], bits: int, delta: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], tweak: int, threads: int) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8]]:
+    """
+    Compare digits: the sender's shares, and its message. Outcome: 0 a trit, 1 less, 2 less or equal.
+    """
+
+def send_node(children: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], outcome: int, words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], corrections: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], delta: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], tweak: int, threads: int) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8]]:
+    """Join shared trits (fan_in, count); as `send_leaf`."""
+
+def receive_share(choices: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], entries: int, outcome: int, words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], message: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], tweak: int, threads: int) -> NDArray[numpy.uint8]:
+    """
+    The receiver's shares of a leaf or node; IndexError if the peer's entry is none.
+    """
+
+def lift_shares(shares: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], moduli: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], shifted: bool, targets: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint8]]:
+    """
+    Each share, plus floor(m / 4) where `shifted`, modulo the targets, and whether it is m / 2 or more.
+    """
+
+def lift_constants(moduli: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], targets: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64]]:
+    """-floor(m / 4) and m modulo the targets."""
+
+def scale_shares(shares: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], moduli: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], bits: int) -> NDArray[numpy.uint64]:
+    """round(share 2^bits / m) modulo 2^bits."""

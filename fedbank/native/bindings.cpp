@@ -15,6 +15,8 @@
 #include "kernels.hpp"
 #include "matching.hpp"
 #include "okvs.hpp"
+#include "ot.hpp"
+#include "residues.hpp"
 #include "rlwe.hpp"
 #include "sampler.hpp"
 #include "silent.hpp"
@@ -157,6 +159,57 @@ Made<std::uint8_t> hash_to_curve(Given<std::uint8_t, 1> data, Given<std::int64_t
         hash_points({data.data(), at}, count, tag, threads, out.data);
     }
     return out.handle;
+}
+
+using Shared = nb::typed<nb::tuple, Made<std::uint8_t>, Made<std::uint8_t>>;
+using Pads = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint8_t>>;
+using Lifted = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint8_t>>;
+using Constants = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint64_t>>;
+
+Offered offered_of(const Given<std::uint64_t, 2>& words, const Given<std::uint8_t, 1>& corrections, unsigned bits,
+                   const Given<std::uint64_t, 1>& delta, std::uint64_t tweak, unsigned threads) {
+    std::size_t count = words.shape(0);
+    expect(words.shape(1) == 2 && delta.shape(0) == 2, "A word of a correlation has 128 bits.");
+    expect(bits >= 1 && bits <= 8, "A correlation has 1 to 8 bits.");
+    expect(corrections.shape(0) == packed_size(count, bits), "The corrections are of another size.");
+    return {words.data(), corrections.data(), bits, delta.data(), tweak, count, threads};
+}
+
+Chosen chosen_of(const Given<std::uint64_t, 2>& words, const Given<std::uint8_t, 1>& choices, std::size_t entries,
+                 const Given<std::uint8_t, 1>& message, std::size_t bits, std::uint64_t tweak, unsigned threads) {
+    std::size_t count = words.shape(0);
+    expect(words.shape(1) == 2, "A word of a correlation has 128 bits.");
+    expect(choices.shape(0) == count, "The choices must be as many as the correlations.");
+    expect(message.shape(0) == packed_size(count, bits), "The message is of another size.");
+    unsigned largest = 0;
+    for (std::size_t i = 0; i < count; ++i) largest = choices.data()[i] > largest ? choices.data()[i] : largest;
+    expect(count == 0 || largest < entries, "A choice is not below the number of entries.");
+    return {words.data(), choices.data(), message.data(), message.shape(0), tweak, count, threads};
+}
+
+Outcome outcome_of(unsigned given) {
+    expect(given <= 2, "An outcome is a trit (0), less (1) or less or equal (2).");
+    return static_cast<Outcome>(given);
+}
+
+std::size_t travelling(std::size_t entries, Outcome outcome) { return (entries - 1) * (outcome == Outcome::trit ? 2 : 1); }
+
+Moduli moduli_of(const Given<std::uint64_t, 1>& moduli) {
+    const std::uint64_t* m = moduli.data();
+    std::size_t parts = moduli.shape(0);
+    expect(parts == 1 || parts == 2, "A modulus is one number or a product of two.");
+    bool fits = parts == 1 || (m[0] && m[1] && (static_cast<unsigned __int128>(m[0]) * m[1]) >> 126 == 0);
+    for (std::size_t k = 0; k < parts; ++k) fits = fits && m[k] != 1;
+    expect(fits, "A modulus is 2 to 2^64 (written as 0), a product of two is below 2^126.");
+    return {m, parts};
+}
+
+void check_residues(const Given<std::uint64_t, 2>& values, const Moduli& of) {
+    expect(values.shape(1) == of.parts, "A share has one residue for each modulus.");
+    bool fits = true;
+    for (std::size_t i = 0; i < values.shape(0) * of.parts; ++i)
+        fits &= of.moduli[i % of.parts] == 0 || values.data()[i] < of.moduli[i % of.parts];
+    expect(fits, "A residue is not below its modulus.");
 }
 
 // A secret is not asked whether it is true.
@@ -752,4 +805,199 @@ NB_MODULE(_native, module) {
             return out.handle;
         },
         "blocks"_a.noconvert(), "tweak"_a, "repeat"_a, "pi(pi(x) ^ t) ^ pi(x), t = tweak + place // repeat; for tests.");
+
+    module.def(
+        "pack_bits",
+        [](Given<std::uint8_t, 1> values, unsigned bits) {
+            expect(bits >= 1 && bits <= 8, "A small number has 1 to 8 bits.");
+            auto out = made<std::uint8_t>({packed_size(values.shape(0), bits)});
+            pack(values.data(), values.shape(0), bits, out.data);
+            return out.handle;
+        },
+        "values"_a.noconvert(), "bits"_a, "The lowest bits of each number side by side.");
+    module.def(
+        "unpack_bits",
+        [](Given<std::uint8_t, 1> packed, std::size_t count, unsigned bits) {
+            expect(bits >= 1 && bits <= 8, "A small number has 1 to 8 bits.");
+            expect(packed.shape(0) == packed_size(count, bits), "The packed numbers are of another size.");
+            auto out = made<std::uint8_t>({count});
+            unpack(packed.data(), count, bits, out.data);
+            return out.handle;
+        },
+        "packed"_a.noconvert(), "count"_a, "bits"_a, "The numbers that `pack_bits` packed.");
+    module.def(
+        "send_chosen",
+        [](Given<std::uint64_t, 2> tables, unsigned width, Given<std::uint64_t, 2> words,
+           Given<std::uint8_t, 1> corrections, unsigned bits, Given<std::uint64_t, 1> delta, std::uint64_t tweak,
+           unsigned threads) {
+            Offered offered = offered_of(words, corrections, bits, delta, tweak, threads);
+            std::size_t entries = tables.shape(1);
+            expect(tables.shape(0) == offered.count, "The tables must be as many as the correlations.");
+            expect(entries >= 1 && entries <= std::size_t{1} << bits, "A table has 1 to 2^bits entries.");
+            expect(width >= 1 && width <= 64, "An entry has 1 to 64 bits.");
+            auto message = made<std::uint8_t>({packed_size(offered.count, entries * width)});
+            {
+                nb::gil_scoped_release free;
+                send_chosen(offered, tables.data(), entries, width, message.data);
+            }
+            return message.handle;
+        },
+        "tables"_a.noconvert(), "width"_a, "words"_a.noconvert(), "corrections"_a.noconvert(), "bits"_a,
+        "delta"_a.noconvert(), "tweak"_a, "threads"_a, "Masked entries of 1-of-N transfers, packed.");
+    module.def(
+        "receive_chosen",
+        [](Given<std::uint8_t, 1> choices, std::size_t entries, unsigned width, Given<std::uint64_t, 2> words,
+           Given<std::uint8_t, 1> message, std::uint64_t tweak, unsigned threads) {
+            expect(width >= 1 && width <= 64 && entries <= 256, "An entry has 1 to 64 bits, a table 256 entries at most.");
+            Chosen chosen = chosen_of(words, choices, entries, message, entries * width, tweak, threads);
+            auto values = made<std::uint64_t>({chosen.count});
+            {
+                nb::gil_scoped_release free;
+                receive_chosen(chosen, entries, width, values.data);
+            }
+            return values.handle;
+        },
+        "choices"_a.noconvert(), "entries"_a, "width"_a, "words"_a.noconvert(), "message"_a.noconvert(), "tweak"_a,
+        "threads"_a, "The chosen entries.");
+    module.def(
+        "send_correlated",
+        [](Given<std::uint64_t, 2> differences, Given<std::uint64_t, 1> moduli, Given<std::uint64_t, 2> words,
+           Given<std::uint8_t, 1> corrections, Given<std::uint64_t, 1> delta, std::uint64_t tweak,
+           unsigned threads) -> Pads {
+            Offered offered = offered_of(words, corrections, 1, delta, tweak, threads);
+            Moduli ring = moduli_of(moduli);
+            check_residues(differences, ring);
+            expect(differences.shape(0) == offered.count, "The differences must be as many as the correlations.");
+            std::size_t bits = 0;
+            for (std::size_t k = 0; k < ring.parts; ++k) bits += bits_of(ring.moduli[k]);
+            auto pads = made<std::uint64_t>({offered.count, ring.parts});
+            auto message = made<std::uint8_t>({packed_size(offered.count, bits)});
+            {
+                nb::gil_scoped_release free;
+                send_correlated(offered, differences.data(), ring.moduli, ring.parts, pads.data, message.data);
+            }
+            return Pads(nb::make_tuple(pads.handle, message.handle));
+        },
+        "differences"_a.noconvert(), "moduli"_a.noconvert(), "words"_a.noconvert(), "corrections"_a.noconvert(),
+        "delta"_a.noconvert(), "tweak"_a, "threads"_a, "Uniform r (count, parts), and r + d masked for whoever has the bit 1.");
+    module.def(
+        "receive_correlated",
+        [](Given<std::uint8_t, 1> bits, Given<std::uint64_t, 1> moduli, Given<std::uint64_t, 2> words,
+           Given<std::uint8_t, 1> message, std::uint64_t tweak, unsigned threads) {
+            Moduli ring = moduli_of(moduli);
+            std::size_t width = 0;
+            for (std::size_t k = 0; k < ring.parts; ++k) width += bits_of(ring.moduli[k]);
+            Chosen chosen = chosen_of(words, bits, 2, message, width, tweak, threads);
+            auto values = made<std::uint64_t>({chosen.count, ring.parts});
+            bool good;
+            {
+                nb::gil_scoped_release free;
+                good = receive_correlated(chosen, ring.moduli, ring.parts, values.data);
+            }
+            if (!good) throw std::out_of_range("An entry is not below its modulus.");
+            return values.handle;
+        },
+        "bits"_a.noconvert(), "moduli"_a.noconvert(), "words"_a.noconvert(), "message"_a.noconvert(), "tweak"_a,
+        "threads"_a, "r + bit d (count, parts); IndexError if the peer's numbers are not below their moduli.");
+    module.def(
+        "send_leaf",
+        [](Given<std::uint64_t, 1> x, unsigned shift, unsigned outcome, Given<std::uint64_t, 2> words,
+           Given<std::uint8_t, 1> corrections, unsigned bits, Given<std::uint64_t, 1> delta, std::uint64_t tweak,
+           unsigned threads) -> Shared {
+            Offered offered = offered_of(words, corrections, bits, delta, tweak, threads);
+            expect(bits <= 5 && shift <= 63, "A leaf compares up to five of 64 bits.");
+            expect(x.shape(0) == offered.count, "The numbers must be as many as the correlations.");
+            Outcome kind = outcome_of(outcome);
+            auto shares = made<std::uint8_t>({offered.count});
+            auto message = made<std::uint8_t>({packed_size(offered.count, travelling(std::size_t{1} << bits, kind))});
+            {
+                nb::gil_scoped_release free;
+                send_leaf(offered, x.data(), shift, kind, shares.data, message.data);
+            }
+            return Shared(nb::make_tuple(shares.handle, message.handle));
+        },
+        "x"_a.noconvert(), "shift"_a, "outcome"_a, "words"_a.noconvert(), "corrections"_a.noconvert(), "bits"_a,
+        "delta"_a.noconvert(), "tweak"_a, "threads"_a,
+        "Compare digits: the sender's shares, and its message. Outcome: 0 a trit, 1 less, 2 less or equal.");
+    module.def(
+        "send_node",
+        [](Given<std::uint8_t, 2> children, unsigned outcome, Given<std::uint64_t, 2> words,
+           Given<std::uint8_t, 1> corrections, Given<std::uint64_t, 1> delta, std::uint64_t tweak,
+           unsigned threads) -> Shared {
+            std::size_t fan_in = children.shape(0), entries = fan_in == 2 ? 9 : 27;
+            expect(fan_in == 2 || fan_in == 3, "A node has two or three children.");
+            Offered offered = offered_of(words, corrections, fan_in == 2 ? 4 : 5, delta, tweak, threads);
+            expect(children.shape(1) == offered.count, "The children must be as many as the correlations.");
+            unsigned largest = 0;
+            for (std::size_t i = 0; i < fan_in * offered.count; ++i)
+                largest = children.data()[i] > largest ? children.data()[i] : largest;
+            expect(largest <= 2, "A trit is 0, 1 or 2.");
+            Outcome kind = outcome_of(outcome);
+            auto shares = made<std::uint8_t>({offered.count});
+            auto message = made<std::uint8_t>({packed_size(offered.count, travelling(entries, kind))});
+            {
+                nb::gil_scoped_release free;
+                send_node(offered, children.data(), static_cast<unsigned>(fan_in), kind, shares.data, message.data);
+            }
+            return Shared(nb::make_tuple(shares.handle, message.handle));
+        },
+        "children"_a.noconvert(), "outcome"_a, "words"_a.noconvert(), "corrections"_a.noconvert(),
+        "delta"_a.noconvert(), "tweak"_a, "threads"_a, "Join shared trits (fan_in, count); as `send_leaf`.");
+    module.def(
+        "receive_share",
+        [](Given<std::uint8_t, 1> choices, std::size_t entries, unsigned outcome, Given<std::uint64_t, 2> words,
+           Given<std::uint8_t, 1> message, std::uint64_t tweak, unsigned threads) {
+            expect(entries >= 2 && entries <= 32, "A leaf or node has 2 to 32 entries.");
+            Outcome kind = outcome_of(outcome);
+            Chosen chosen = chosen_of(words, choices, entries, message, travelling(entries, kind), tweak, threads);
+            auto shares = made<std::uint8_t>({chosen.count});
+            bool good;
+            {
+                nb::gil_scoped_release free;
+                good = receive_share(chosen, entries, kind, shares.data);
+            }
+            if (!good) throw std::out_of_range("An entry is not a trit.");
+            return shares.handle;
+        },
+        "choices"_a.noconvert(), "entries"_a, "outcome"_a, "words"_a.noconvert(), "message"_a.noconvert(), "tweak"_a,
+        "threads"_a, "The receiver's shares of a leaf or node; IndexError if the peer's entry is none.");
+    module.def(
+        "lift_shares",
+        [](Given<std::uint64_t, 2> shares, Given<std::uint64_t, 1> moduli, bool shifted,
+           Given<std::uint64_t, 1> targets) -> Lifted {
+            Moduli from = moduli_of(moduli), to = moduli_of(targets);
+            check_residues(shares, from);
+            auto lifted = made<std::uint64_t>({shares.shape(0), to.parts});
+            auto upper = made<std::uint8_t>({shares.shape(0)});
+            {
+                nb::gil_scoped_release free;
+                lift(shares.data(), shares.shape(0), from, shifted, to, lifted.data, upper.data);
+            }
+            return Lifted(nb::make_tuple(lifted.handle, upper.handle));
+        },
+        "shares"_a.noconvert(), "moduli"_a.noconvert(), "shifted"_a, "targets"_a.noconvert(),
+        "Each share, plus floor(m / 4) where `shifted`, modulo the targets, and whether it is m / 2 or more.");
+    module.def(
+        "lift_constants",
+        [](Given<std::uint64_t, 1> moduli, Given<std::uint64_t, 1> targets) -> Constants {
+            Moduli from = moduli_of(moduli), to = moduli_of(targets);
+            auto quarter = made<std::uint64_t>({to.parts}), all = made<std::uint64_t>({to.parts});
+            lift_constants(from, to, quarter.data, all.data);
+            return Constants(nb::make_tuple(quarter.handle, all.handle));
+        },
+        "moduli"_a.noconvert(), "targets"_a.noconvert(), "-floor(m / 4) and m modulo the targets.");
+    module.def(
+        "scale_shares",
+        [](Given<std::uint64_t, 2> shares, Given<std::uint64_t, 1> moduli, unsigned bits) {
+            Moduli from = moduli_of(moduli);
+            check_residues(shares, from);
+            expect(bits >= 1 && bits <= 62, "A ring of 1 to 62 bits.");
+            auto scaled = made<std::uint64_t>({shares.shape(0)});
+            {
+                nb::gil_scoped_release free;
+                scale(shares.data(), shares.shape(0), from, bits, scaled.data);
+            }
+            return scaled.handle;
+        },
+        "shares"_a.noconvert(), "moduli"_a.noconvert(), "bits"_a, "round(share 2^bits / m) modulo 2^bits.");
 }

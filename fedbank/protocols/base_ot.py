@@ -2,8 +2,8 @@
 
 All points are u-coordinates of Curve25519's prime-order subgroup.
 
-1. For each transfer with choice c: P_c = x * G with a fresh secret x; P_(1-c) = a fresh random string hashed to the curve,
-   whose logarithm nobody knows. chooser -> offerer: P_0, P_1.
+1. For each transfer with choice c: P_c = x * G with a fresh secret x; P_(1-c) = a fresh random string hashed to the
+   curve, whose logarithm nobody knows. chooser -> offerer: P_0, P_1.
 2. offerer -> chooser: Y = y * G. The keys are k_b = SHA-256(b, Y, P_b, y * P_b); the chooser computes k_c, as
    y * P_c = x * Y.
 
@@ -12,9 +12,9 @@ Who learns what
 chooser : its key of each pair; of the other key nothing (computational Diffie-Hellman, SHA-256 a random oracle)
 offerer : both keys; of the choice nothing: P_0 and P_1 are distributed alike
 
-Assumptions: semi-honest parties (a chooser that knew both logarithms would get both keys). Source: Bellare and Micali 1989,
-with a random point in place of the one that the offerer fixes (endemic transfers: Masny and Rindal 2019, eprint 2019/706).
-Held by `tests/test_vole.py`.
+Assumptions: semi-honest parties (a chooser that knew both logarithms would get both keys). Source: Bellare and Micali
+1989, with a random point in place of the one that the offerer fixes (endemic transfers: Masny and Rindal 2019, eprint
+2019/706). Held by `tests/test_vole.py`.
 """
 
 from __future__ import annotations

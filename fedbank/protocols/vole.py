@@ -1,17 +1,18 @@
 """Correlations w = v + u Delta between two parties, millions from a few oblivious transfers: silent VOLE.
 
-The sender has a secret Delta of GF(2^128) and words w; the receiver has random u and words v. u has 1 to 8 bits (read as a
-polynomial of low degree) or 128. X^128 + X^7 + X^2 + X + 1 defines the field; a word is two uint64, the lower first.
+The sender has a secret Delta of GF(2^128) and words w; the receiver has random u and words v. u has 1 to 8 bits (read
+as a polynomial of low degree) or 128. X^128 + X^7 + X^2 + X + 1 defines the field; a word is two uint64, the lower
+first.
 
-1. Setup. 128 base transfers (`base_ot`), the sender choosing. The receiver grows 32 trees of 16 leaves from random roots
-   by a hash (GGM) and sends the sums of left and of right children by level under the keys: the sender gets all
+1. Setup. 128 base transfers (`base_ot`), the sender choosing. The receiver grows 32 trees of 16 leaves from random
+   roots by a hash (GGM) and sends the sums of left and of right children by level under the keys: the sender gets all
    leaves but number Delta_i of tree i, where Delta_i are four bits of Delta.
-2. Single bits (Roy 2022, SoftSpokenOT, k = 4). Leaves are stretched to streams r; the receiver's u_i = sum of r_x in tree i,
-   v = sum of x r_x. receiver -> sender: u_i + u_0. Sender: w = sum of (x + Delta_i) r_x, corrected.
-3. Silently (Boyle et al. 2019). For t trees of D leaves the receiver draws a point in each. receiver -> sender: for each
-   level, its bit of a correlation of step 2 flipped into the side that it wants. sender -> receiver: both sums of each
-   level under pads H(w), H(w + Delta); and of each tree, the sum of all leaves plus b, where c = b + beta Delta is a
-   correlation the two have already. So the receiver has the sender's leaves plus e Delta, e = beta at its points.
+2. Single bits (Roy 2022, SoftSpokenOT, k = 4). Leaves are stretched to streams r; the receiver's u_i = sum of r_x in
+   tree i, v = sum of x r_x. receiver -> sender: u_i + u_0. Sender: w = sum of (x + Delta_i) r_x, corrected.
+3. Silently (Boyle et al. 2019). For t trees of D leaves the receiver draws a point in each. receiver -> sender: for
+   each level, its bit of a correlation of step 2 flipped into the side that it wants. sender -> receiver: both sums of
+   each level under pads H(w), H(w + Delta); and of each tree, the sum of all leaves plus b, where c = b + beta Delta
+   is a correlation the two have already. So the receiver has the sender's leaves plus e Delta, e = beta at its points.
    A code H (`native/convolute.hpp`) compresses: w = H leaves, v = H (leaves + e Delta), u = H e.
 
 Who learns what
@@ -20,9 +21,9 @@ sender   : the number of correlations; u is pseudorandom to it
 receiver : the same; w and Delta are pseudorandom to it
 
 Assumptions: semi-honest parties; Diffie-Hellman (base transfers); AES with a public key is a correlation-robust hash
-(Guo et al. 2019, eprint 2019/074); ChaCha20; and for step 3 dual LPN with regular noise for expand-convolute codes 21 x 24 of
-rate 1/2 (Raghuraman, Rindal, Tanguy 2023, eprint 2023/882). `lpn=False` does all by step 2, without that assumption, at
-4 bytes a bit. Parameters: below, with their source. Held by `tests/test_vole.py`.
+(Guo et al. 2019, eprint 2019/074); ChaCha20; and for step 3 dual LPN with regular noise for expand-convolute codes 21
+x 24 of rate 1/2 (Raghuraman, Rindal, Tanguy 2023, eprint 2023/882). `lpn=False` does all by step 2, without that
+assumption, at 4 bytes a bit. Parameters: below, with their source. Held by `tests/test_vole.py`.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ SEED_TREES, SEED_LEAVES = 128 // BITS, 1 << BITS
 LOT = 512  # single-bit correlations come in such lots
 TOGETHER = 1 << 19  # single-bit correlations that are made at once without LPN
 
-# Noise of t positions against linear tests: a codeword of relative weight d meets each with probability d. With d = 0.15, the
-# figure of libOTe for 21 x 24, and noise of one bit, (1 - 2 d)^t <= 2^-128 gives t >= 248; over GF(2^128) a uniform value at
-# a met position hides all, d is larger, and more rows than 128 must be decoded together. Uniform small values are
-# zero now and then: (1 - d)^t <= 2^-128 gives t >= 546.
+# Noise of t positions against linear tests: a codeword of relative weight d meets each with probability d. With d =
+# 0.15, the figure of libOTe for 21 x 24, and noise of one bit, (1 - 2 d)^t <= 2^-128 gives t >= 248; over GF(2^128) a
+# uniform value at a met position hides all, d is larger, and more rows than 128 must be decoded together. Uniform
+# small values are zero now and then: (1 - d)^t <= 2^-128 gives t >= 546.
 FIELD_NOISE = 256
 SMALL_NOISE = 552
 MOST_OUTPUTS = 1 << 18  # of an instance: what fits in the caches
@@ -66,7 +67,7 @@ Random = Callable[[int], bytes]
 
 @dataclass(frozen=True, repr=False)
 class SeedSums(Message):
-    """Receiver -> sender: sums of children by level under base keys, (trees, levels, 2, 16); reveals: one of each pair."""
+    """Receiver -> sender: sums of children by level under keys, (trees, levels, 2, 16); reveals: one of each pair."""
 
     values: U8
 
@@ -81,7 +82,7 @@ class Corrections(Message):
 
 @dataclass(frozen=True, repr=False)
 class MaskedTrees(Message):
-    """Sender -> receiver: sums (t, levels, 2, 16) under pads, and totals (t, 16); reveals: all leaves of a tree but one."""
+    """Sender -> receiver: sums (t, levels, 2, 16) under pads, totals (t, 16); reveals: all leaves of a tree but one."""
 
     sums: U8
     totals: U8
@@ -136,8 +137,8 @@ class SilentSender:
         keys, self._seed = base_ot.chooser(peer, sides.reshape(-1), random=random)
         sums = peer.receive(SeedSums, values=(SEED_TREES, BITS, 2, 16)).values
         chosen = np.take_along_axis(sums, sides[:, :, None, None].astype(np.int64), axis=2)[:, :, 0]
-        chosen = _words(chosen ^ keys.reshape(SEED_TREES, BITS, 16))
-        self._seeds = _native.grow_punctured(points, chosen, SEED_LEAVES, threads).reshape(-1, 2)
+        opened = _words(chosen ^ keys.reshape(SEED_TREES, BITS, 16))
+        self._seeds = _native.grow_punctured(points, opened, SEED_LEAVES, threads).reshape(-1, 2)
         self._extensions, self._tweak = 0, 0
         self._stock: dict[int, Words] = {}
 
@@ -173,7 +174,7 @@ class SilentSender:
             yield self._instance(sizes, i, code, offers, flips, bases[i])
 
     def _field(self, sizes: Instances, found: Words) -> None:
-        """Step 3 over GF(2^128): the first instance's noise comes from single bits, each other's from the one before."""
+        """Step 3 over GF(2^128): the first instance's noise comes from single bits, each next one's from the last."""
         flips, offers, extra = self._extend(sizes.choices, 128 * sizes.trees)
         base, share = _native.combine(extra.reshape(-1, 128, 2)), sizes.outputs - sizes.trees
         code = sizes.code(self._seed, mixing=True)
@@ -320,7 +321,7 @@ class SilentReceiver:
 
 @dataclass(frozen=True)
 class Instances:
-    """`count` silent instances with `outputs` numbers each from `trees` trees; without trees, so many numbers by step 2."""
+    """`count` silent instances of `outputs` numbers each from `trees` trees; without trees, so many by step 2."""
 
     count: int
     outputs: int

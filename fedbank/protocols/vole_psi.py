@@ -6,11 +6,11 @@ An id with its kind is hashed to x (128 bits) and h(x) (128 bits), the halves of
 2. The sender gets Delta and B, the receiver A and C = A Delta + B, A uniform, as many as the table P below (`vole`).
 3. The receiver draws a seed and encodes (x, h(x)) in a key-value store P (`okvs`).
    receiver -> sender: the seed, A + P. The sender has B' = B + (A + P) Delta.
-4. sender -> receiver, in an order drawn at random: tag(y, Decode(B', y) + h(y) Delta) for its ids y. As decoding is linear,
-   Decode(B', y) = Decode(C, y) + Decode(P, y) Delta, and Decode(P, y) = h(y) for the receiver's ids. So the receiver
-   computes tag(x, Decode(C, x)) and finds those of its ids that the sender holds; other tags differ by a multiple of
-   Delta that it does not know. tag(x, z) is the start of SHA-256(z, x): 40 + log2(nx ny) bits, so that ids that are not common
-   agree with probability 2^-40 in all.
+4. sender -> receiver, in an order drawn at random: tag(y, Decode(B', y) + h(y) Delta) for its ids y. As decoding is
+   linear, Decode(B', y) = Decode(C, y) + Decode(P, y) Delta, and Decode(P, y) = h(y) for the receiver's ids. So the
+   receiver computes tag(x, Decode(C, x)) and finds those of its ids that the sender holds; other tags differ by a
+   multiple of Delta that it does not know. tag(x, z) is the start of SHA-256(z, x): 40 + log2(nx ny) bits, so that ids
+   that are not common agree with probability 2^-40 in all.
 5. If both learn: receiver -> sender: a bit for each tag, in the order received. The common order is that of the tags.
 
 Who learns what
@@ -19,11 +19,11 @@ receiver : the number of the sender's ids; which of its own ids the sender holds
 sender   : the number of the receiver's ids; with `learns="both"`, which of its own ids the receiver holds
 nobody   : anything about ids outside the intersection, or about the order of the peer's table
 
-Assumptions: semi-honest parties; SHA-256 a random oracle; those of `vole`, by `vole="silent"` LPN among them; with "ot" not.
-Delta, seeds and keys serve one run. Encoding fails with probability 2^-40 and then stops the run. Whoever may choose its
-set may test ids for membership: that is the functionality, and runs must be counted.
-Source: Raghuraman and Rindal 2022 (eprint 2022/320), figure 7 without its malicious checks. Memory: about 130 bytes an id of
-either side and 32 threads' clusters. Held by `tests/test_vole_psi.py`; see `docs/protocols/psi.md`.
+Assumptions: semi-honest parties; SHA-256 a random oracle; those of `vole`, by `vole="silent"` LPN among them; with
+"ot" not. Delta, seeds and keys serve one run. Encoding fails with probability 2^-40 and then stops the run. Whoever
+may choose its set may test ids for membership: that is the functionality, and runs must be counted.
+Source: Raghuraman and Rindal 2022 (eprint 2022/320), figure 7 without its malicious checks. Memory: about 130 bytes an
+id of either side and 32 threads' clusters. Held by `tests/test_vole_psi.py`; see `docs/protocols/psi.md`.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def receiver(
     Returns
     -------
     int64 array (intersection,)
-        Positions in `ids` of the common people; with `learns="both"`, the i-th row here and the i-th row there are the same
-        person.
+        Positions in `ids` of the common people; with `learns="both"`, the i-th row here and the i-th row there are the
+        same person.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def sender(
     most: int = MOST_IDS,
     threads: int = 1,
 ) -> Rows:
-    """The side that sends tags; parameters and errors as in `receiver`. With `learns="receiver"` the result is empty."""
+    """The side that sends tags; parameters and errors as in `receiver`; empty with `learns="receiver"`."""
     y, h = _hashed(ids, kind, random, threads)
     count = _peer_count(peer, most)
     peer.send(VoleSetSize(len(y)))
