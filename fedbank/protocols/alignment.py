@@ -84,8 +84,8 @@ class Cost:
 
 # Measured by scripts/bench/psi.py on two cores of an AMD EPYC with AVX-512, from 2^12 to 2^20 ids a side.
 COSTS = {
-    "ecdh": Cost(0.0, 0.0, (7.0, 7.0), (32.0, 10.0), (10.0, 32.0), 2, overlaps=True),
-    "vole": Cost(0.03, 200_000.0, (0.8, 1.0), (22.2, 0.1), (0.0, 10.1), 5, overlaps=False),
+    "ecdh": Cost(0.0, 0.0, (5.6, 5.6), (32.0, 11.0), (11.0, 32.0), 2, overlaps=True),
+    "vole": Cost(0.03, 200_000.0, (0.8, 1.0), (21.5, 0.1), (0.0, 10.1), 5, overlaps=False),
 }
 
 
