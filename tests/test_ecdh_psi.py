@@ -646,6 +646,6 @@ def test_progress_is_told_on_the_own_screen_only(few: None, saying: Saying) -> N
     seen: list[tuple[str, int, int]] = []
     peer._watch = lambda *step: seen.append(step)
     receiver(peer, BANK, KIND)
-    assert seen == [(ecdh_psi.WORK, 2, 2)]
+    assert seen == [(ecdh_psi.WORK, done, 6) for done in (2, 6, 6, 6)]
     kinds = ["Agreed", "SetSize", "Agreed", "SetSize", "Masked", "Masked", "Masked", "Doubled", "Doubled", "Doubled"]
     assert [frame.kind for frame in peer.transcript] == kinds

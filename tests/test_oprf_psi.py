@@ -331,6 +331,12 @@ def test_another_life_than_agreed_is_refused(life: Life, saying: Saying) -> None
         asking(REGULATOR)(saying([terms(life)]))
 
 
+@pytest.mark.parametrize("most", [-1, 0, 2**40 + 1])
+def test_an_impossible_life_is_refused(most: int) -> None:
+    with pytest.raises(UsageError, match=f"answers 1 to 2\\^40 ids in its life, found {most}"):
+        Life(TODAY, most)
+
+
 def test_a_key_shows_nothing_and_cannot_leave_the_process() -> None:
     key = OprfKey.create(LIFE, lambda count: bytes(range(count)))
     assert repr(key) == str(key) == f"OprfKey({bytes(range(16)).hex()}, secret)"
