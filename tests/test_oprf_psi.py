@@ -16,11 +16,11 @@ import scipy.stats
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from overhearing import kinds, overhear, replay, sizes
+from reference_hash_to_curve import hash_to_u
 
 from fedbank.errors import PeerError, PeerGone, UsageError
 from fedbank.protocols import curve_items, oprf_psi
 from fedbank.protocols.curve_items import SUITE, Key, rising, tag_bytes
-from fedbank.protocols.hash_to_curve import hash_to_u
 from fedbank.protocols.oprf_psi import (
     ORDER,
     PURPOSE,
@@ -146,7 +146,7 @@ def test_packed_ids_and_threads_change_nothing(converse: Converse) -> None:
 
 
 def test_the_tags_are_those_of_the_formula() -> None:
-    """F(x) = SHA-256(SHA-256(kind, x), k H(x)), with H of the Python reference and k by the RFC's vector-tested key."""
+    """F(x) = SHA-256(SHA-256(kind, x), k H(x)), with H by the slow implementation."""
     key = OprfKey.create(LIFE)
     expected = []
     for one in BANK:
@@ -212,6 +212,21 @@ def test_the_order_of_the_group_is_right() -> None:
     np.testing.assert_array_equal(
         curve_items.multiply((ORDER + 1).to_bytes(32, "little"), points, "This side", 1), points
     )
+
+
+def test_the_small_divisors_beside_the_order_are_few() -> None:
+    """What Cheon's attack has to work with: all prime factors of l - 1 and l + 1 below six million."""
+    sieve = np.ones(6_000_000, dtype=bool)
+    sieve[:2] = False
+    for number in range(2, 2450):
+        if sieve[number]:
+            sieve[number * number :: number] = False
+    primes = np.flatnonzero(sieve).tolist()
+    assert [prime for prime in primes if (ORDER - 1) % prime == 0] == [2, 3, 11]
+    assert [prime for prime in primes if (ORDER + 1) % prime == 0] == [2, 5, 7, 103]
+    assert [(ORDER - 1) % power > 0 for power in (8, 9, 121)] == [True] * 3
+    assert [(ORDER + 1) % power > 0 for power in (4, 25, 49, 103**2)] == [True] * 4
+    assert (4 * 3 * 11, 2 * 5 * 7 * 103) == (132, 7210)
 
 
 def test_what_lies_outside_the_group_is_dropped_from_an_answer() -> None:
@@ -314,6 +329,12 @@ def test_a_key_that_is_not_kept_serves_nobody(saying: Saying) -> None:
 def test_another_life_than_agreed_is_refused(life: Life, saying: Saying) -> None:
     with pytest.raises(PeerError, match="expected a key that answers 1000000 ids until 2026-12-31, found another life"):
         asking(REGULATOR)(saying([terms(life)]))
+
+
+@pytest.mark.parametrize("most", [-1, 0, 2**40 + 1])
+def test_an_impossible_life_is_refused(most: int) -> None:
+    with pytest.raises(UsageError, match=f"answers 1 to 2\\^40 ids in its life, found {most}"):
+        Life(TODAY, most)
 
 
 def test_a_key_shows_nothing_and_cannot_leave_the_process() -> None:
