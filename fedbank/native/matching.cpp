@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "aes128.hpp"
+#include "aes.hpp"
 #include "parallel.hpp"
 #include "partition.hpp"
 
@@ -17,25 +17,54 @@ constexpr std::size_t rows_a_part = 4096;  // their table stands in the second c
 constexpr std::size_t most_parts = 4096;
 constexpr std::size_t group = 32;  // comparisons whose rows are fetched together
 
+// Rows of one width, read as 64-bit words; the last one overlaps the one before, or is two overlapping halves.
+class Rows {
+public:
+    Rows(const std::uint8_t* data, std::size_t count, std::size_t width)
+        : data_(data), count_(count), width_(width), words_((width + 7) / 8) {}
+    std::size_t count() const { return count_; }
+    std::size_t words() const { return words_; }
+    const std::uint8_t* at(std::size_t i) const { return data_ + i * width_; }
+    std::uint64_t word(std::size_t i, std::size_t k) const {
+        if (width_ < 8) return part<std::uint32_t>(at(i)) | std::uint64_t{part<std::uint32_t>(at(i) + width_ - 4)} << 32;
+        return part<std::uint64_t>(at(i) + (k + 1 < words_ ? 8 * k : width_ - 8));
+    }
+    bool same(std::size_t i, const Rows& other, std::size_t j) const {
+        std::uint64_t difference = 0;
+        for (std::size_t k = 0; k < words_; ++k) difference |= word(i, k) ^ other.word(j, k);
+        return !difference;
+    }
+
+private:
+    template <class Word>
+    static Word part(const std::uint8_t* at) {
+        Word word;
+        std::memcpy(&word, at, sizeof word);
+        return word;
+    }
+    const std::uint8_t* data_;
+    std::size_t count_, width_, words_;
+};
+
 // Strongly universal, 32 bits (Lemire and Kaser 2014, "Strongly universal string hashing is fast", multilinear-HM): the
-// upper half of k_0 + sum of (k_i + x_i) (k_i' + x_i') modulo 2^64 over the 32-bit words x of a row.
+// upper half of k + sum of (k_i + low half of word i) (k_i' + high half) modulo 2^64.
 class Hash {
 public:
-    Hash(const std::uint8_t* key, std::size_t width) : width_(width) {
+    explicit Hash(const std::uint8_t* key) {
         std::uint8_t counters[16 * 5] = {};
         for (std::uint8_t i = 0; i < 5; ++i) counters[16 * i] = i;
-        Aes128(key).encrypt(counters, 5, reinterpret_cast<std::uint8_t*>(keys_));
+        aes().encrypt(AesKey(key), counters, reinterpret_cast<std::uint8_t*>(keys_), 5);
     }
-    std::uint32_t operator()(const std::uint8_t* row) const {
-        std::uint64_t words[4] = {}, sum = keys_[8];
-        std::memcpy(words, row, width_);
-        for (std::size_t i = 0; 8 * i < width_; ++i)
-            sum += (keys_[2 * i] + (words[i] & 0xffffffff)) * (keys_[2 * i + 1] + (words[i] >> 32));
+    std::uint32_t operator()(const Rows& rows, std::size_t i) const {
+        std::uint64_t sum = keys_[8];
+        for (std::size_t k = 0; k < rows.words(); ++k) {
+            std::uint64_t word = rows.word(i, k);
+            sum += (keys_[2 * k] + (word & 0xffffffff)) * (keys_[2 * k + 1] + (word >> 32));
+        }
         return static_cast<std::uint32_t>(sum >> 32);
     }
 
 private:
-    std::size_t width_;
     std::uint64_t keys_[10];
 };
 
@@ -49,14 +78,13 @@ struct Parts {
 };
 
 // The hash's upper bits choose the part.
-Parts parted(const std::uint8_t* rows, std::size_t count, std::size_t width, const Hash& hash, unsigned bits,
-             unsigned threads) {
-    Parts result{std::vector<Entry>(count), {}};
+Parts parted(const Rows& rows, const Hash& hash, unsigned bits, unsigned threads) {
+    Parts result{std::vector<Entry>(rows.count()), {}};
     result.begins = partition(
-        count, std::size_t{1} << bits, threads,
-        [&](std::size_t i) { return static_cast<std::size_t>(static_cast<std::uint64_t>(hash(rows + i * width)) << bits >> 32); },
+        rows.count(), std::size_t{1} << bits, threads,
+        [&](std::size_t i) { return static_cast<std::size_t>(std::uint64_t{hash(rows, i)} << bits >> 32); },
         [&](std::size_t position, std::size_t i) {
-            result.entries[position] = {hash(rows + i * width), static_cast<std::uint32_t>(i)};
+            result.entries[position] = {hash(rows, i), static_cast<std::uint32_t>(i)};
         });
     return result;
 }
@@ -101,15 +129,16 @@ private:
 // Compares rows a while after they were asked for, when the memory has delivered them.
 class Comparisons {
 public:
-    Comparisons(const std::uint8_t* mine, const std::uint8_t* theirs, std::size_t width, std::int64_t* where)
-        : mine_(mine), theirs_(theirs), width_(width), where_(where) {}
+    Comparisons(const Rows& mine, const Rows& theirs, std::int64_t* where) : mine_(mine), theirs_(theirs), where_(where) {}
 
     void ask(const Lists& lists, const Entry* entries, std::uint32_t row, std::uint32_t entry) {
-        __builtin_prefetch(mine_ + row * width_);
-        __builtin_prefetch(theirs_ + entries[entry].row * width_);
+        __builtin_prefetch(mine_.at(row));
+        __builtin_prefetch(theirs_.at(entries[entry].row));
         __builtin_prefetch(where_ + row, 1);
-        if (size_ == group) answer(lists, entries, asked_[at_]);
-        else ++size_;
+        if (size_ == group)
+            answer(lists, entries, asked_[at_]);
+        else
+            ++size_;
         asked_[at_] = {row, entry};
         at_ = (at_ + 1) % group;
     }
@@ -124,14 +153,12 @@ private:
     };
     void answer(const Lists& lists, const Entry* entries, Pair pair) {
         std::uint32_t hash = entries[pair.entry].hash, entry = pair.entry;
-        while (entry != Lists::none &&
-               std::memcmp(mine_ + pair.row * width_, theirs_ + entries[entry].row * width_, width_) != 0)
+        while (entry != Lists::none && !mine_.same(pair.row, theirs_, entries[entry].row))
             entry = lists.find(entries, hash, lists.next(entry));
         where_[pair.row] = entry == Lists::none ? -1 : static_cast<std::int64_t>(entries[entry].row);
     }
 
-    const std::uint8_t *mine_, *theirs_;
-    std::size_t width_;
+    const Rows &mine_, &theirs_;
     std::int64_t* where_;
     Pair asked_[group];
     std::size_t size_ = 0, at_ = 0;
@@ -151,14 +178,12 @@ void match_part(const Entry* mine, std::size_t mine_count, const Entry* theirs, 
     comparisons.finish(lists, theirs);
 }
 
-std::size_t repeated_in_part(const Entry* entries, std::size_t count, unsigned bits, const std::uint8_t* rows,
-                             std::size_t width, Lists& lists) {
+std::size_t repeated_in_part(const Entry* entries, std::size_t count, unsigned bits, const Rows& rows, Lists& lists) {
     lists.begin(count, bits);
     std::size_t found = 0;
     for (std::size_t i = 0; i < count; ++i) {
         std::uint32_t hash = entries[i].hash, other = lists.find(entries, hash, lists.first(hash));
-        while (other != Lists::none &&
-               std::memcmp(rows + entries[i].row * width, rows + entries[other].row * width, width) != 0)
+        while (other != Lists::none && !rows.same(entries[i].row, rows, entries[other].row))
             other = lists.find(entries, hash, lists.next(other));
         if (other == Lists::none)
             lists.add(hash, i);  // only rows that differ are listed
@@ -183,27 +208,28 @@ void each_part(unsigned bits, unsigned threads, Work work) {
 
 void match(const std::uint8_t* mine, std::size_t mine_count, const std::uint8_t* theirs, std::size_t theirs_count,
            std::size_t width, const std::uint8_t* key, unsigned threads, std::int64_t* where) {
-    Hash hash(key, width);
-    unsigned bits = part_bits(theirs_count);
-    Parts ours = parted(mine, mine_count, width, hash, bits, threads);
-    Parts others = parted(theirs, theirs_count, width, hash, bits, threads);
+    const Hash hash(key);
+    const Rows ours(mine, mine_count, width), others(theirs, theirs_count, width);
+    const unsigned bits = part_bits(theirs_count);
+    const Parts our_parts = parted(ours, hash, bits, threads), other_parts = parted(others, hash, bits, threads);
     each_part(bits, threads, [&](Lists& lists, std::size_t part) {
-        Comparisons comparisons(mine, theirs, width, where);
-        std::size_t a = ours.begins[part], b = others.begins[part];
-        match_part(ours.entries.data() + a, ours.begins[part + 1] - a, others.entries.data() + b,
-                   others.begins[part + 1] - b, bits, lists, comparisons, where);
+        Comparisons comparisons(ours, others, where);
+        std::size_t a = our_parts.begins[part], b = other_parts.begins[part];
+        match_part(our_parts.entries.data() + a, our_parts.begins[part + 1] - a, other_parts.entries.data() + b,
+                   other_parts.begins[part + 1] - b, bits, lists, comparisons, where);
     });
 }
 
-std::size_t repeated(const std::uint8_t* rows, std::size_t count, std::size_t width, const std::uint8_t* key,
+std::size_t repeated(const std::uint8_t* data, std::size_t count, std::size_t width, const std::uint8_t* key,
                      unsigned threads) {
-    Hash hash(key, width);
-    unsigned bits = part_bits(count);
-    Parts parts = parted(rows, count, width, hash, bits, threads);
+    const Hash hash(key);
+    const Rows rows(data, count, width);
+    const unsigned bits = part_bits(count);
+    const Parts parts = parted(rows, hash, bits, threads);
     std::atomic<std::size_t> found{0};
     each_part(bits, threads, [&](Lists& lists, std::size_t part) {
         std::size_t from = parts.begins[part];
-        found += repeated_in_part(parts.entries.data() + from, parts.begins[part + 1] - from, bits, rows, width, lists);
+        found += repeated_in_part(parts.entries.data() + from, parts.begins[part + 1] - from, bits, rows, lists);
     });
     return found;
 }
