@@ -19,7 +19,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import fedbank
 from fedbank.errors import PeerError, UsageError
-from fedbank.protocols.ecdh_psi import Doubled, Masked, SetSize
+from fedbank.protocols.ecdh_psi import Agreed, Doubled, Masked, SetSize
+from fedbank.protocols.oprf_psi import Blinded, Evaluated, KeyTerms, Places, Query, TagFrame
 from fedbank.protocols.paillier_histogram import Ciphertexts, PackedSums, PublicKey
 from fedbank.protocols.plain_histogram import PlainSums, PlainVectors
 from fedbank.protocols.private_histogram import (
@@ -241,6 +242,7 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
         "070000000000000066656462616e6b010000000000000006000000000000006163746976650900000000000000726567"
         "756c61746f720600000000000000633066666565",
     ),
+    Agreed: (Agreed("both"), "880bf39582a7863f0400000000000000626f7468"),
     SetSize: (SetSize(4), "5daabf5490c9e4680400000000000000"),
     Masked: (
         Masked(np.arange(32, dtype=np.uint8).reshape(1, 32)),
@@ -248,12 +250,19 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
         "0201000000000000002000000000000000000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e"
         "1f",
     ),
-    Doubled: (
-        Doubled(np.arange(32, dtype=np.uint8).reshape(1, 32)),
-        "7bbfb2ee13e66670"
-        "0201000000000000002000000000000000000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e"
-        "1f",
+    Doubled: (Doubled(np.array([[1, 2, 3]], np.uint8)), "2e8a0ab2919312dc0201000000000000000300000000000000010203"),
+    KeyTerms: (
+        KeyTerms(b"\x01\x02", 3, 4, 5),
+        "f53a5cb85f898e1002000000000000000102030000000000000004000000000000000500000000000000",
     ),
+    Query: (Query(1, 0, "both"), "1acb372900c33da9010000000000000000000000000000000400000000000000626f7468"),
+    TagFrame: (
+        TagFrame(np.array([[1, 2], [3, 4]], np.uint8)),
+        "169434fbb012d0a5020200000000000000020000000000000001020304",
+    ),
+    Blinded: (Blinded(np.array([[1, 2]], np.uint8)), "e8b7bec702189e7602010000000000000002000000000000000102"),
+    Evaluated: (Evaluated(np.array([[3, 4]], np.uint8)), "513fe5ede1e3fb4f02010000000000000002000000000000000304"),
+    Places: (Places(np.array([1, 2])), "fcfd3d00743b0bb301020000000000000001000000000000000200000000000000"),
     PublicKey: (PublicKey(b"\x80\x01"), "79cfdfdd9b68e66d02000000000000008001"),
     Ciphertexts: (
         Ciphertexts(np.array([[1, 2], [3, 4]], np.uint8)),

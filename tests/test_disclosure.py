@@ -24,7 +24,7 @@ from fedbank.models.evaluation import TEST, TRAIN
 from fedbank.models.trees import BoostingParameters
 from fedbank.party import training
 from fedbank.party.job import Job
-from fedbank.protocols import ecdh_psi, paillier_histogram, plain_histogram
+from fedbank.protocols import curve_items, ecdh_psi, paillier_histogram, plain_histogram
 from fedbank.protocols.hash_to_curve import hash_to_u
 from fedbank.protocols.histogram import BinMatrix, Shape
 from fedbank.protocols.paillier_histogram import Packing
@@ -74,95 +74,136 @@ def random_points(count):
     return np.frombuffer(points, dtype=np.uint8).reshape(-1, 32)
 
 
+def tags_of(points, width):
+    return curve_items.short_tags(points, ecdh_psi.PURPOSE + b"tag\0", width, 1)
+
+
+def random_tags(count, width):
+    return np.frombuffer(os.urandom(count * width), dtype=np.uint8).reshape(-1, width)
+
+
+CASES = [(side, learns) for side in ("receiver", "sender") for learns in ("both", "receiver", "size")]
+
+
 class TestIntersection:
+    """Set intersection over the curve, with its three outcomes."""
+
     mine = [f"person {i}" for i in range(24)]
     theirs = [f"person {i}" for i in range(12, 42)]
     runs = 25
 
-    def real(self, tape=None):
-        random = tape or os.urandom
+    def real(self, learns="both", tape=None, other_tape=None):
         return converse(
-            lambda peer: ecdh_psi.receiver(peer, self.mine, "plain", random=random),
-            lambda peer: ecdh_psi.sender(peer, self.theirs, "plain"),
+            lambda peer: ecdh_psi.receiver(peer, self.mine, "plain", learns=learns, random=tape or os.urandom),
+            lambda peer: ecdh_psi.sender(peer, self.theirs, "plain", learns=learns, random=other_tape or os.urandom),
         )
 
     @staticmethod
-    def simulate(own_count, common_rows, their_count, tape):
-        """What either side hears, from its number of ids, its random tape, its output and the peer's number."""
+    def simulate(side, learns, own_count, output, their_count, tape):
+        """What a side hears, from its number of ids, its random tape, its output and the peer's number."""
         key = ecdh_psi.Key(tape)
-        order = ecdh_psi._secret_order(own_count, tape)
+        order = ecdh_psi.secret_order(own_count, tape)
+        width = curve_items.tag_bytes(own_count + their_count)
         masked = random_points(their_count)
-        shared = key.times(masked[: len(common_rows)])
-        doubled = {}
-        for row, point in zip(common_rows, sorted(p.tobytes() for p in shared), strict=True):
-            doubled[int(row)] = point
-        fill = iter(random_points(own_count))
-        mine = [doubled.get(int(row)) or next(fill).tobytes() for row in order]
-        shuffled = masked[ecdh_psi._secret_order(their_count, os.urandom)]
-        points = np.frombuffer(b"".join(mine), dtype=np.uint8).reshape(-1, 32)
-        return [ecdh_psi.SetSize(their_count), ecdh_psi.Masked(shuffled), ecdh_psi.Doubled(points)]
+        shuffled = masked[ecdh_psi.secret_order(their_count, os.urandom)]
+        messages = [ecdh_psi.Agreed(learns), ecdh_psi.SetSize(their_count), ecdh_psi.Masked(shuffled)]
+        if side == "sender" and learns != "both":
+            return messages
+        count = output if learns == "size" else len(output)
+        shared = tags_of(key.times(masked[:count]), width)
+        tags = random_tags(own_count, width).copy()
+        if learns == "size":
+            tags[ecdh_psi.secret_order(own_count, os.urandom)[:count]] = shared
+        else:
+            place = np.argsort(order)  # of each row among the masked points
+            tags[place[output]] = shared[curve_items.in_byte_order(shared)]
+        return [*messages, ecdh_psi.Doubled(tags)]
 
-    @pytest.mark.parametrize("side", ["receiver", "sender"])
-    def test_shape_and_output_are_simulated(self, side):
-        done = self.real()
-        ids, others = (self.mine, self.theirs) if side == "receiver" else (self.theirs, self.mine)
-        ear, output = (done.one, done.results[0]) if side == "receiver" else (done.other, done.results[1])
+    def side(self, side, learns):
+        """A side's ids, the peer's, what it heard in a real run and its output."""
+        done = self.real(learns)
+        if side == "receiver":
+            return self.mine, self.theirs, done.one.heard, done.results[0]
+        return self.theirs, self.mine, done.other.heard, done.results[1]
+
+    @pytest.mark.parametrize(("side", "learns"), CASES)
+    def test_shape_and_output_are_simulated(self, side, learns):
+        ids, others, heard, output = self.side(side, learns)
         tape = Tape()
-        messages = self.simulate(len(ids), output, len(others), tape)
-        assert sizes(messages) == sizes(ear.heard)
+        messages = self.simulate(side, learns, len(ids), output, len(others), tape)
+        assert sizes(messages) == sizes(heard)
         role = getattr(ecdh_psi, side)
-        found, _ = replay(lambda peer: role(peer, ids, "plain", random=tape.again()), messages)
+        found, _ = replay(lambda peer: role(peer, ids, "plain", learns=learns, random=tape.again()), messages)
         np.testing.assert_array_equal(found, output)
 
-    def points(self, run, side, kind):
-        return np.concatenate([kinds(heard, kind)[0].points for heard in (run(side) for _ in range(self.runs))])
+    def points(self, run, kind, field):
+        return np.concatenate([getattr(kinds(run(), kind)[0], field) for _ in range(self.runs)])
 
-    def heard_really(self, side):
-        done = self.real()
-        return done.one.heard if side == "receiver" else done.other.heard
-
-    def heard_simulated(self, side):
+    def heard_simulated(self, side, learns):
         own, others = (self.mine, self.theirs) if side == "receiver" else (self.theirs, self.mine)
-        return self.simulate(len(own), np.arange(12), len(others), Tape())
+        return self.simulate(side, learns, len(own), 12 if learns == "size" else np.arange(12), len(others), Tape())
 
-    @pytest.mark.parametrize("side", ["receiver", "sender"])
-    @pytest.mark.parametrize("kind", [ecdh_psi.Masked, ecdh_psi.Doubled])
-    def test_masked_fields_are_uniform_really_and_simulated(self, side, kind):
-        assert uniform(self.points(self.heard_really, side, kind), 248)
-        assert uniform(self.points(self.heard_simulated, side, kind), 248)
+    @pytest.mark.parametrize(("side", "learns"), CASES)
+    @pytest.mark.parametrize(("kind", "field"), [(ecdh_psi.Masked, "points"), (ecdh_psi.Doubled, "tags")])
+    def test_masked_fields_are_uniform_really_and_simulated(self, side, learns, kind, field):
+        runs = [lambda: self.side(side, learns)[2], lambda: self.heard_simulated(side, learns)]
+        if kind is ecdh_psi.Doubled and side == "sender" and learns != "both":
+            assert [kinds(run(), kind) for run in runs] == [[], []]
+            return
+        for run in runs:
+            values = self.points(run, kind, field)
+            assert uniform(values, 248 if field == "points" else 8 * values.shape[1])
 
     @pytest.mark.parametrize("side", ["receiver", "sender"])
     def test_without_the_mask_the_test_fails(self, side, monkeypatch):
-        monkeypatch.setattr(ecdh_psi.Key, "times", lambda self, points, *_: points)
-        assert not uniform(self.points(self.heard_really, side, ecdh_psi.Masked), 248)
+        monkeypatch.setattr(ecdh_psi.Key, "times", lambda self, points, *_, **__: points)
+        for kind, field in ((ecdh_psi.Masked, "points"), (ecdh_psi.Doubled, "tags")):
+            assert not uniform(self.points(lambda: self.side(side, "both")[2], kind, field), 40)
 
     def test_with_a_key_used_twice_the_test_fails(self, monkeypatch):
-        secret = os.urandom(32)
-        monkeypatch.setattr(
-            ecdh_psi.Key, "__init__", lambda self, _: setattr(
-                self, "_secret", ecdh_psi.X25519PrivateKey.from_private_bytes(secret))
-        )  # fmt: skip
-        assert not uniform(self.points(self.heard_really, "receiver", ecdh_psi.Masked), 248)
+        secret = ecdh_psi.Key()._scalar
+        monkeypatch.setattr(ecdh_psi.Key, "__init__", lambda self, _: setattr(self, "_scalar", secret))
+        assert not uniform(self.points(lambda: self.side("receiver", "both")[2], ecdh_psi.Masked, "points"), 248)
 
     def places(self):
         """Where one common person of the sender stands in the list that the receiver hears, over many runs."""
         places = []
         for _ in range(80):
             tape = Tape()
-            done = self.real(tape)
+            done = self.real(tape=tape)
             key = ecdh_psi.Key(tape.again())
-            doubled = [p.tobytes() for p in key.times(kinds(done.one.heard, ecdh_psi.Masked)[0].points)]
-            order = ecdh_psi._secret_order(len(self.mine), SkipKey(tape))
-            point = kinds(done.one.heard, ecdh_psi.Doubled)[0].points[int(np.flatnonzero(order == 20)[0])]
-            places.append(doubled.index(point.tobytes()))
+            tags = kinds(done.one.heard, ecdh_psi.Doubled)[0].tags
+            doubled = tags_of(key.times(kinds(done.one.heard, ecdh_psi.Masked)[0].points), tags.shape[1])
+            order = ecdh_psi.secret_order(len(self.mine), SkipKey(tape))
+            tag = tags[int(np.flatnonzero(order == 20)[0])]
+            places.append([row.tobytes() for row in doubled].index(tag.tobytes()))
         return np.bincount(np.array(places) // 6, minlength=5)
 
     def test_the_place_of_a_common_person_is_random(self):
         assert scipy.stats.chisquare(self.places()).pvalue > CONFIDENCE
 
     def test_without_the_shuffle_the_place_is_not_random(self, monkeypatch):
-        monkeypatch.setattr(ecdh_psi, "_secret_order", lambda count, random: np.arange(count))
+        monkeypatch.setattr(ecdh_psi, "secret_order", lambda count, random: np.arange(count))
         assert scipy.stats.chisquare(self.places()).pvalue < CONFIDENCE
+
+    def returned(self):
+        """Where the answer to the receiver's first point stands in what it hears when it may learn the size only."""
+        places = []
+        for _ in range(80):
+            tape = Tape()
+            done = self.real("size", other_tape=tape)
+            tags = kinds(done.one.heard, ecdh_psi.Doubled)[0].tags
+            first = kinds(done.other.heard, ecdh_psi.Masked)[0].points[:1]
+            tag = tags_of(ecdh_psi.Key(tape.again()).times(first), tags.shape[1])[0]
+            places.append([row.tobytes() for row in tags].index(tag.tobytes()))
+        return np.bincount(np.array(places) // 6, minlength=4)
+
+    def test_the_place_of_an_answer_is_random_where_the_size_only_is_learnt(self):
+        assert scipy.stats.chisquare(self.returned()).pvalue > CONFIDENCE
+
+    def test_without_the_shuffle_of_answers_their_place_tells_whose_they_are(self, monkeypatch):
+        monkeypatch.setattr(ecdh_psi, "secret_order", lambda count, random: np.arange(count))
+        assert scipy.stats.chisquare(self.returned()).pvalue < CONFIDENCE
 
 
 class SkipKey:
@@ -413,16 +454,17 @@ class TestJob:
     def zeros(*shape, kind=np.int64):
         return np.zeros(shape, dtype=kind)
 
-    def points(self, count):
-        return self.zeros(count, 32, kind=np.uint8)
+    def intersection(self, theirs, own):
+        yield ecdh_psi.Agreed("both")
+        yield ecdh_psi.SetSize(theirs)
+        yield ecdh_psi.Masked(self.zeros(theirs, 32, kind=np.uint8))
+        yield ecdh_psi.Doubled(self.zeros(own, curve_items.tag_bytes(own + theirs), kind=np.uint8))
 
     def heard_by_active(self, wins):
         """From the sizes of both sets, the number of columns, and how many splits the bank won on each level."""
         held = self.rows + self.outsiders
         yield training.Standing(b"", -1)
-        yield ecdh_psi.SetSize(held)
-        yield ecdh_psi.Masked(self.points(held))
-        yield ecdh_psi.Doubled(self.points(self.rows))
+        yield from self.intersection(held, self.rows)
         yield boosting.Columns(2, 0)
         for won in wins:
             yield plain_histogram.PlainSums(self.zeros(2, 2, 5))
@@ -432,9 +474,7 @@ class TestJob:
         """The same, and how many of the people used train."""
         yield training.Standing(b"", -1)
         yield training.Start(bytes(16), -1)
-        yield ecdh_psi.SetSize(self.rows)
-        yield ecdh_psi.Masked(self.points(self.rows))
-        yield ecdh_psi.Doubled(self.points(self.rows + self.outsiders))
+        yield from self.intersection(self.rows, self.rows + self.outsiders)
         yield training.Sample(bytes(-(-self.rows // 8)))
         yield boosting.Terms(self.zeros(self.used, kind=np.uint8), 0, 1)
         for place, won in enumerate(wins):

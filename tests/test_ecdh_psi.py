@@ -1,8 +1,11 @@
-"""Set intersection over Curve25519: worked example, equality with sets, order, bad peers, vectors, transcript."""
+"""Set intersection over Curve25519, who learns what being a parameter: worked example, equality with sets, order, bad
+peers, vectors, transcript."""
 
 import copy
+import hashlib
 import os
 import pickle
+import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,11 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_hash_to_curve import hash_to_u
 
 from fedbank.errors import PeerError, PeerGone, UsageError
-from fedbank.protocols import ecdh_psi
-from fedbank.protocols.ecdh_psi import DOMAIN, Doubled, Key, Masked, SetSize, hash_ids, receiver, sender
-from fedbank.protocols.hash_to_curve import hash_to_u
+from fedbank.protocols import curve_items, ecdh_psi
+from fedbank.protocols.curve_items import SUITE, frames, in_byte_order, rising, secret_order, tag_bytes
+from fedbank.protocols.ecdh_psi import PURPOSE, Agreed, Doubled, Key, Masked, SetSize, hash_ids, receiver, sender
+from fedbank.protocols.packed_ids import PackedIds
 from fedbank.talk.codec import Message, encode
 from fedbank.talk.links import LocalLink, ShapedLink
 from fedbank.talk.peer import Frame, Peer, Stopped
@@ -26,6 +31,7 @@ Random = Callable[[int], bytes]
 KIND = "account"
 BANK = ["ann", "bob", "cid", "dan"]
 REGULATOR = ["dan", "eve", "ann", "fay"]
+OUTCOMES = pytest.mark.parametrize("learns", ["both", "receiver", "size"])
 
 
 def psi(converse: Converse, left: Sequence[str], right: Sequence[str], **options: Any) -> Any:
@@ -37,6 +43,26 @@ def psi(converse: Converse, left: Sequence[str], right: Sequence[str], **options
 
 def people(ids: Sequence[str], rows: Any) -> list[str]:
     return [ids[row] for row in rows]
+
+
+def check(left: Sequence[str], right: Sequence[str], learns: str, talk: Any) -> None:
+    """The outcome is that of the sets, for those who learn it."""
+    common = sorted(set(left) & set(right))
+    if learns == "size":
+        assert talk.left == len(common)
+    else:
+        assert talk.left.dtype == np.int64
+        assert sorted(people(left, talk.left)) == common
+    if learns == "both":
+        assert people(left, talk.left) == people(right, talk.right)
+    else:
+        assert talk.right is None
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of two items."""
+    monkeypatch.setattr(curve_items, "FRAME", 2)
 
 
 # Worked example
@@ -51,17 +77,29 @@ def test_a_worked_example(converse: Converse) -> None:
     assert talk.left.dtype == talk.right.dtype == np.int64
 
 
+def test_a_worked_example_where_the_bank_alone_learns(converse: Converse) -> None:
+    talk = psi(converse, BANK, REGULATOR, learns="receiver")
+    assert sorted(talk.left.tolist()) == [0, 3]
+    assert talk.right is None
+
+
+def test_a_worked_example_where_the_bank_learns_that_there_are_two(converse: Converse) -> None:
+    talk = psi(converse, BANK, REGULATOR, learns="size")
+    assert (talk.left, talk.right) == (2, None)
+
+
 # Equality with the plaintext answer
 
 NAMES = st.lists(st.text(max_size=3), max_size=12, unique=True)
 
 
-@settings(max_examples=60)
+@OUTCOMES
+@settings(max_examples=40)
 @given(left=NAMES, right=NAMES)
-def test_equals_the_intersection_of_the_sets(converse: Converse, left: list[str], right: list[str]) -> None:
-    talk = psi(converse, left, right)
-    assert people(left, talk.left) == people(right, talk.right)
-    assert sorted(people(left, talk.left)) == sorted(set(left) & set(right))
+def test_equals_the_intersection_of_the_sets(
+    converse: Converse, learns: str, left: list[str], right: list[str]
+) -> None:
+    check(left, right, learns, psi(converse, left, right, learns=learns))
 
 
 @settings(max_examples=40)
@@ -72,24 +110,39 @@ def test_equals_the_intersection_of_overlapping_sets(
     """From disjoint over overlapping to equal sets, each side in an order of its own."""
     low, high = sorted(cuts)
     left, right = [str(one) for one in everyone[:high]], [str(one) for one in sorted(everyone[low:])]
-    talk = psi(converse, left, right)
-    assert people(left, talk.left) == people(right, talk.right)
-    assert sorted(people(left, talk.left)) == sorted(set(left) & set(right))
+    check(left, right, "both", psi(converse, left, right))
 
 
-SIZES = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 50), (50, 1), (50, 50)]
+SIZES = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 50), (50, 1), (50, 50), (50, 51)]
 
 
+@OUTCOMES
 @pytest.mark.parametrize(("ours", "theirs"), SIZES)
-def test_small_and_unequal_sizes(converse: Converse, ours: int, theirs: int) -> None:
-    talk = psi(converse, [f"p{i}" for i in range(ours)], [f"p{i}" for i in reversed(range(theirs))])
-    assert sorted(talk.left.tolist()) == list(range(min(ours, theirs)))
-    assert (theirs - 1 - talk.right).tolist() == talk.left.tolist()
+def test_small_and_unequal_sizes(converse: Converse, ours: int, theirs: int, learns: str) -> None:
+    left, right = [f"p{i}" for i in range(ours)], [f"p{i}" for i in reversed(range(theirs))]
+    check(left, right, learns, psi(converse, left, right, learns=learns))
+
+
+FRAMED = [(0, 0), (0, 5), (5, 0), (1, 2), (2, 1), (2, 2), (2, 3), (3, 4), (1, 20), (20, 1), (7, 20), (21, 8)]
+
+
+@OUTCOMES
+@pytest.mark.parametrize(("ours", "theirs"), FRAMED)
+def test_sets_of_several_frames(converse: Converse, few: None, ours: int, theirs: int, learns: str) -> None:
+    left, right = [f"p{i}" for i in range(ours)], [f"p{i}" for i in reversed(range(theirs))]
+    talk = psi(converse, left, right, learns=learns)
+    check(left, right, learns, talk)
+    assert [frame.kind for frame in talk.left_peer.transcript].count("Masked") == -(-ours // 2) + -(-theirs // 2)
 
 
 def test_disjoint_and_equal_sets(converse: Converse) -> None:
     assert len(psi(converse, ["a", "b"], ["c", "d"]).left) == 0
     assert sorted(psi(converse, ["a", "b"], ["b", "a"]).left.tolist()) == [0, 1]
+
+
+def test_packed_ids_and_threads_change_nothing(converse: Converse) -> None:
+    left, right = [f"p{i}" for i in range(300)], [f"p{i}" for i in range(150, 450)]
+    check(left, right, "both", psi(converse, PackedIds.of(left), PackedIds.of(right), threads=3))
 
 
 def test_the_same_over_a_slow_line() -> None:
@@ -98,19 +151,60 @@ def test_the_same_over_a_slow_line() -> None:
     with ThreadPoolExecutor(1) as other:
         answer = other.submit(sender, right, REGULATOR, KIND)
         assert people(BANK, receiver(left, BANK, KIND)) == people(REGULATOR, answer.result())
-    assert left.bytes_moved == right.bytes_moved == sum(frame.size for frame in shape(4, 4, "receiver"))
+    assert left.bytes_moved == right.bytes_moved == sum(frame.size for frame in shape(4, 4, "receiver", "both"))
+
+
+class NarrowLink:
+    """A line that holds four frames a direction: `put` waits for the peer to take some."""
+
+    def __init__(self, outgoing: queue.Queue[bytes], incoming: queue.Queue[bytes]):
+        self.outgoing, self.incoming = outgoing, incoming
+
+    def put(self, frame: bytes, /) -> None:
+        self.outgoing.put(frame, timeout=60)
+
+    def get(self, limit: int, timeout: float, /) -> bytes:
+        return self.incoming.get(timeout=60)
+
+    def close(self) -> None: ...
+
+
+@OUTCOMES
+@pytest.mark.parametrize(("ours", "theirs"), [(40, 40), (40, 3), (3, 40)])
+def test_neither_side_runs_far_ahead_of_the_other(few: None, learns: Any, ours: int, theirs: int) -> None:
+    """So memory is bounded, and a line that takes little at a time does not stop both."""
+    one: queue.Queue[bytes] = queue.Queue(4)
+    two: queue.Queue[bytes] = queue.Queue(4)
+    left, right = Peer(NarrowLink(one, two), "right"), Peer(NarrowLink(two, one), "left")
+    names = [f"p{i}" for i in range(40)]
+    with ThreadPoolExecutor(1) as other:
+        other.submit(sender, right, names[:theirs], KIND, learns=learns)
+        found = receiver(left, names[:ours], KIND, learns=learns)
+    assert (found if isinstance(found, int) else len(found)) == min(ours, theirs)
 
 
 # Properties
 
 
+@OUTCOMES
 @pytest.mark.parametrize("role", [receiver, sender])
-def test_duplicates_are_refused_before_anything_is_sent(role: Any, saying: Saying) -> None:
+def test_duplicates_are_refused_before_anything_is_sent(role: Any, learns: str, saying: Saying) -> None:
     peer = saying([])
     with pytest.raises(UsageError, match="2 duplicate ids on this side") as caught:
-        role(peer, ["x1", "x2", "x1", "x1"], KIND)
+        role(peer, ["x1", "x2", "x1", "x1"], KIND, learns=learns)
     assert "x1" not in str(caught.value)
     assert peer.transcript == []
+
+
+@pytest.mark.parametrize("role", [receiver, sender])
+def test_an_outcome_that_is_none_is_refused(role: Any, saying: Saying) -> None:
+    with pytest.raises(UsageError, match="'both', 'receiver' or 'size' may be learnt, found 'sender'"):
+        role(saying([]), BANK, KIND, learns="sender")
+
+
+def test_duplicates_are_found_across_frames(few: None, saying: Saying) -> None:
+    with pytest.raises(UsageError, match="1 duplicate ids"):
+        receiver(saying([]), ["a", "b", "c", "d", "e", "a"], KIND)
 
 
 def test_kinds_are_separate_domains(converse: Converse) -> None:
@@ -118,11 +212,15 @@ def test_kinds_are_separate_domains(converse: Converse) -> None:
     assert len(talk.left) == len(talk.right) == 0
 
 
+def hashed(one: str) -> bytes:
+    """H(id) by the slow implementation."""
+    return hash_to_u(one.encode(), PURPOSE + KIND.encode() + SUITE)
+
+
 def test_an_id_is_hashed_with_its_kind() -> None:
     points = hash_ids(["ann", "行"], KIND)
     assert points.shape == (2, 32)
-    assert points[0].tobytes() == hash_to_u(b"account\0ann", DOMAIN)
-    assert points[1].tobytes() == hash_to_u("account\0行".encode(), DOMAIN)
+    assert [row.tobytes() for row in points] == [hashed("ann"), hashed("行")]
 
 
 def fixed_key(secret: bytes) -> Random:
@@ -140,18 +238,21 @@ def fixed_key(secret: bytes) -> Random:
 SECRETS = bytes(range(32)), bytes(range(100, 132))
 
 
-def test_the_common_order_is_that_of_the_doubled_points(converse: Converse) -> None:
-    """With both keys fixed the order is known: sorted by ab * H(id), computed here without the code under test."""
+@pytest.mark.parametrize("learns", ["both", "receiver"])
+def test_the_common_order_is_that_of_the_tags(converse: Converse, learns: Any) -> None:
+    """With both keys fixed the order is known: by the tag of ab * H(id), computed here without the code under test."""
     a, b = SECRETS
     everyone = ["ann", "bob", "cid", "dan", "eve"]
-    doubled = {one: ladder(a, ladder(b, hash_to_u(f"{KIND}\0{one}".encode(), DOMAIN))) for one in everyone}
-    expected = sorted(everyone, key=lambda one: doubled[one])
+    doubled = {one: ladder(a, ladder(b, hashed(one))) for one in everyone}
+    expected = sorted(everyone, key=lambda one: hashlib.sha256(PURPOSE + b"tag\0" + doubled[one]).digest())
     for order in (everyone, everyone[::-1], everyone[2:] + everyone[:2]):
         talk = converse(
-            lambda peer, order=order: receiver(peer, order, KIND, random=fixed_key(a)),
-            lambda peer: sender(peer, [*everyone, "zoe"], KIND, random=fixed_key(b)),
+            lambda peer, order=order: receiver(peer, order, KIND, random=fixed_key(a), learns=learns),
+            lambda peer: sender(peer, [*everyone, "zoe"], KIND, random=fixed_key(b), learns=learns),
         )
-        assert people(order, talk.left) == people([*everyone, "zoe"], talk.right) == expected
+        assert people(order, talk.left) == expected
+        if learns == "both":
+            assert people([*everyone, "zoe"], talk.right) == expected
 
 
 def test_anybody_may_come_first_in_the_common_order(converse: Converse) -> None:
@@ -163,7 +264,7 @@ def test_anybody_may_come_first_in_the_common_order(converse: Converse) -> None:
 @pytest.mark.parametrize("role", [receiver, sender])
 def test_masked_points_go_out_shuffled_and_anew_in_each_run(role: Any) -> None:
     """As above: ann's masked point takes three or more of the four places; without the fixed key it never repeats."""
-    ann = ladder(SECRETS[0], hash_to_u(b"account\0ann", DOMAIN))
+    ann = ladder(SECRETS[0], hashed("ann"))
     places = {_masked(role, fixed_key(SECRETS[0])).index(ann) for _ in range(40)}
     assert len(places) >= 3
     seen = [point for _ in range(3) for point in _masked(role, os.urandom)]
@@ -172,116 +273,214 @@ def test_masked_points_go_out_shuffled_and_anew_in_each_run(role: Any) -> None:
 
 def _masked(role: Any, random: Random) -> list[bytes]:
     """What a role sends as `Masked` for the four people of the bank."""
+    return [row.tobytes() for row in _said(role, BANK, random, "both").receive(Masked, points=(4, 32)).points]
+
+
+def _said(role: Any, ids: list[str], random: Random, learns: str) -> Peer:
+    """What a role says to a good peer, after the greeting."""
     ours, theirs = LocalLink.pair()
-    for message in GOOD:
+    for message in good(role, learns):
         theirs.put(encode(message))
-    role(Peer(ours, "bank"), BANK, KIND, random=random)
+    role(Peer(ours, "bank"), ids, KIND, random=random, learns=learns)
     heard = Peer(theirs, "regulator")
-    count = heard.receive(SetSize).count
-    return [row.tobytes() for row in heard.receive(Masked, points=(count, 32)).points]
+    assert heard.receive(Agreed, learns=len(learns)).learns == learns
+    assert heard.receive(SetSize).count == len(ids)
+    return heard
+
+
+def test_the_returned_list_is_shuffled_if_only_the_size_is_learnt() -> None:
+    """The first of the peer's points takes both of two places in 40 runs (by chance one only: 2 / 2^40)."""
+    point = ladder(SECRETS[0], masked_points()[0].tobytes())
+    tag = hashlib.sha256(PURPOSE + b"tag\0" + point).digest()[:WIDTH]
+    places = set()
+    for _ in range(40):
+        heard = _said(sender, BANK, fixed_key(SECRETS[0]), "size")
+        heard.receive(Masked, points=(4, 32))
+        places.add([row.tobytes() for row in heard.receive(Doubled, tags=(2, WIDTH)).tags].index(tag))
+    assert places == {0, 1}
+
+
+# Tags and orders
+
+
+@given(st.integers(0, 100_000_000))
+def test_tags_are_long_enough_and_not_longer(items: int) -> None:
+    """items (items - 1) / 2 pairs, each alike with probability 2^-bits."""
+    pairs, length = items * (items - 1) // 2, tag_bytes(items)
+    assert pairs * 2**40 <= 2 ** (8 * length)
+    assert items * items * 2**40 > 2 ** (8 * (length - 1)) or length == 5
+
+
+def test_two_words_are_sorted_as_bytes_are() -> None:
+    """Tags whose first eight bytes meet are told apart by the others."""
+    tags = np.random.default_rng(0).integers(0, 2, (500, 11)).astype(np.uint8)
+    order = in_byte_order(tags)
+    assert sorted(order.tolist()) == list(range(500))
+    assert [tags[row].tobytes() for row in order] == sorted(row.tobytes() for row in tags)
+
+
+@given(st.lists(st.binary(min_size=9, max_size=9), max_size=6))
+def test_rising_means_sorted_and_distinct(rows: list[bytes]) -> None:
+    for given_rows in (rows, sorted(rows), sorted(set(rows))):
+        tags = np.frombuffer(b"".join(given_rows), np.uint8).reshape(-1, 9)
+        assert rising(tags) == (given_rows == sorted(set(given_rows)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 1000])
+def test_a_secret_order_is_a_permutation(count: int) -> None:
+    assert sorted(secret_order(count, os.urandom).tolist()) == list(range(count))
+
+
+def test_every_permutation_of_three_comes_up_also_when_first_keys_meet() -> None:
+    """120 draws: one of six is missing with probability 6 (5/6)^120 < 2e-9."""
+
+    def zeros_first() -> Random:
+        sources = iter([bytes, os.urandom])
+
+        def random(count: int) -> bytes:
+            return next(sources)(count)
+
+        return random
+
+    assert len({tuple(secret_order(3, os.urandom)) for _ in range(120)}) == 6
+    assert len({tuple(secret_order(3, zeros_first())) for _ in range(120)}) == 6
+
+
+def test_frames_cover_all_items_once(few: None) -> None:
+    assert frames(0) == []
+    assert frames(5) == [slice(0, 2), slice(2, 4), slice(4, 5)]
 
 
 # A bad peer at every receive: what it says is ready on the line; it has two ids, this side four
 
-GOOD: list[Message] = [
-    SetSize(2),
-    Masked(Key(lambda count: bytes(range(count))).times(hash_ids(["ann", "eve"], KIND))),
-    Doubled(Key().times(hash_ids(["p", "q", "r", "s"], KIND))),
-]
-ROLES = pytest.mark.parametrize("role", [receiver, sender])
-RECEIVES = pytest.mark.parametrize("at", range(3), ids=["SetSize", "Masked", "Doubled"])
+WIDTH = tag_bytes(6)
+POINTS = Key(lambda count: bytes(range(count))).times(hash_ids(["ann", "eve"], KIND))
+TAGS = np.arange(4 * WIDTH, dtype=np.uint8).reshape(4, WIDTH)
+CASES = [(role, learns) for role in (receiver, sender) for learns in ("both", "receiver", "size")]
+ROLES = pytest.mark.parametrize(("role", "learns"), CASES)
+ANSWERED = pytest.mark.parametrize(
+    ("role", "learns"), [case for case in CASES if case[0] is receiver or case[1] == "both"]
+)
+RECEIVES = pytest.mark.parametrize(
+    ("role", "learns", "at"),
+    [(role, learns, at) for role, learns in CASES for at in range(4 if role is receiver or learns == "both" else 3)],
+)
 
 
-def instead(at: int, *messages: Message | bytes) -> list[Message | bytes]:
-    return [*GOOD[:at], *messages, *GOOD[at + 1 :]]
+def masked_points() -> Any:
+    return POINTS.copy()
+
+
+def good(role: Any, learns: str) -> list[Message]:
+    """What a good peer says to a role."""
+    messages: list[Message] = [Agreed(learns), SetSize(2), Masked(POINTS)]
+    return [*messages, Doubled(TAGS)] if role is receiver or learns == "both" else messages
+
+
+def instead(role: Any, learns: str, at: int, *messages: Message | bytes) -> list[Message | bytes]:
+    said: list[Message | bytes] = [*good(role, learns)]
+    return [*said[:at], *messages, *said[at + 1 :]]
+
+
+def play(role: Any, learns: str, peer: Peer, **options: Any) -> Any:
+    return role(peer, BANK, KIND, learns=learns, **options)
 
 
 @ROLES
-def test_the_good_peer_is_answered(role: Any, saying: Saying) -> None:
-    assert len(role(saying(GOOD), BANK, KIND)) == 0
+def test_the_good_peer_is_answered(role: Any, learns: str, saying: Saying) -> None:
+    found = play(role, learns, saying(good(role, learns)))
+    assert found is None if role is sender and learns != "both" else np.size(found) == int(learns == "size")
 
 
-@ROLES
 @RECEIVES
-def test_a_spoilt_frame_is_refused(role: Any, at: int, saying: Saying, spoil: Callable[[bytes], bytes]) -> None:
-    with pytest.raises(PeerError, match=rf"Frame {at + 1} from bank.*{type(GOOD[at]).__name__}"):
-        role(saying(instead(at, spoil(encode(GOOD[at])))), BANK, KIND)
+def test_a_spoilt_frame_is_refused(
+    role: Any, learns: str, at: int, saying: Saying, spoil: Callable[[bytes], bytes]
+) -> None:
+    message = good(role, learns)[at]
+    with pytest.raises(PeerError, match=rf"Frame {at + 1} from bank.*{type(message).__name__}"):
+        play(role, learns, saying(instead(role, learns, at, spoil(encode(message)))))
 
 
 @ROLES
 @pytest.mark.parametrize("at", [0, 1])
-def test_swapped_frames_are_refused(role: Any, at: int, saying: Saying) -> None:
-    swapped = [*GOOD]
+def test_swapped_frames_are_refused(role: Any, learns: str, at: int, saying: Saying) -> None:
+    swapped = good(role, learns)
+    name = type(swapped[at]).__name__
     swapped[at], swapped[at + 1] = swapped[at + 1], swapped[at]
-    with pytest.raises(PeerError, match=rf"Frame {at + 1} from bank.*expected {type(GOOD[at]).__name__}"):
-        role(saying(swapped), BANK, KIND)
+    with pytest.raises(PeerError, match=rf"Frame {at + 1} from bank.*expected {name}"):
+        play(role, learns, saying(swapped))
 
 
-@ROLES
 @RECEIVES
-def test_a_peer_that_stops_is_reported(role: Any, at: int, saying: Saying) -> None:
+def test_a_peer_that_stops_is_reported(role: Any, learns: str, at: int, saying: Saying) -> None:
     with pytest.raises(PeerError, match="bank stopped at step 'align people'"):
-        role(saying([*GOOD[:at], Stopped("align people")]), BANK, KIND)
+        play(role, learns, saying([*good(role, learns)[:at], Stopped("align people")]))
+
+
+@RECEIVES
+def test_a_peer_that_hangs_up_is_reported(role: Any, learns: str, at: int, saying: Saying) -> None:
+    messages = good(role, learns)
+    with pytest.raises(PeerGone, match=f"bank is gone while {type(messages[at]).__name__} was awaited"):
+        play(role, learns, saying(messages[:at]))
 
 
 @ROLES
-@RECEIVES
-def test_a_peer_that_hangs_up_is_reported(role: Any, at: int, saying: Saying) -> None:
-    with pytest.raises(PeerGone, match=f"bank is gone while {type(GOOD[at]).__name__} was awaited"):
-        role(saying(GOOD[:at]), BANK, KIND)
+def test_another_outcome_there_is_refused_before_any_point_is_sent(role: Any, learns: str, saying: Saying) -> None:
+    other = "size" if learns == "both" else "both"
+    peer = saying(instead(role, learns, 0, Agreed(other)))
+    with pytest.raises(PeerError, match=f"Agreed from bank: expected that '{learns}' may be learnt, found '{other}'"):
+        play(role, learns, peer)
+    assert "Masked" not in {frame.kind for frame in peer.transcript}
 
 
 @ROLES
 @pytest.mark.parametrize("count", [-1, 3, 2**62])
-def test_too_many_ids_are_refused(role: Any, count: int, saying: Saying) -> None:
+def test_too_many_ids_are_refused(role: Any, learns: str, count: int, saying: Saying) -> None:
     with pytest.raises(PeerError, match=f"SetSize from bank: expected at most 2 ids, found {count}"):
-        role(saying(instead(0, SetSize(count))), BANK, KIND, most=2)
+        play(role, learns, saying(instead(role, learns, 1, SetSize(count))), most=2)
 
 
 @ROLES
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_another_number_of_points_than_announced_is_refused(role: Any, count: int, saying: Saying) -> None:
-    with pytest.raises(PeerError, match="Frame 2 from bank"):
-        role(saying(instead(0, SetSize(count))), BANK, KIND)
-
-
-@ROLES
-@pytest.mark.parametrize("shape", [(0, 32), (3, 32), (5, 32), (4, 31), (4, 33), (8, 16), (128,), (4, 32, 1)])
-def test_another_shape_of_doubled_points_is_refused(role: Any, shape: tuple[int, ...], saying: Saying) -> None:
-    points = np.arange(np.prod(shape)).astype(np.uint8).reshape(shape)
+@pytest.mark.parametrize("count", [1, 3])
+def test_another_number_of_points_than_announced_is_refused(role: Any, learns: str, count: int, saying: Saying) -> None:
     with pytest.raises(PeerError, match="Frame 3 from bank"):
-        role(saying(instead(2, Doubled(points))), BANK, KIND)
+        play(role, learns, saying(instead(role, learns, 1, SetSize(count))))
 
 
-def repeated(points: Any) -> Any:
-    return points[np.zeros(len(points), int)]
+SHAPES = [(0, WIDTH), (3, WIDTH), (5, WIDTH), (4, WIDTH - 1), (4, WIDTH + 1), (4 * WIDTH,), (4, WIDTH, 1)]
+
+
+@ANSWERED
+@pytest.mark.parametrize("shape", SHAPES)
+def test_another_shape_of_tags_is_refused(role: Any, learns: str, shape: tuple[int, ...], saying: Saying) -> None:
+    tags = np.arange(np.prod(shape)).astype(np.uint8).reshape(shape)
+    with pytest.raises(PeerError, match="Frame 4 from bank"):
+        play(role, learns, saying(instead(role, learns, 3, Doubled(tags))))
+
+
+def repeated(rows: Any) -> Any:
+    return rows[np.zeros(len(rows), int)]
 
 
 @ROLES
-def test_repeated_masked_points_are_refused(role: Any, saying: Saying) -> None:
+def test_repeated_masked_points_are_refused(role: Any, learns: str, saying: Saying) -> None:
     bad = Masked(repeated(masked_points()))
     with pytest.raises(PeerError, match="Masked from bank: expected 2 distinct points, found 1"):
-        role(saying(instead(1, bad)), BANK, KIND)
-
-
-def masked_points() -> Any:
-    assert isinstance(GOOD[1], Masked)
-    return GOOD[1].points.copy()
+        play(role, learns, saying(instead(role, learns, 2, bad)))
 
 
 @ROLES
-def test_a_masked_point_repeated_in_another_encoding_is_refused(role: Any, saying: Saying) -> None:
+def test_a_masked_point_repeated_in_another_encoding_is_refused(role: Any, learns: str, saying: Saying) -> None:
     points = repeated(masked_points())
     points[1, 31] |= 0x80
     with pytest.raises(PeerError, match="distinct points"):
-        role(saying(instead(1, Masked(points))), BANK, KIND)
+        play(role, learns, saying(instead(role, learns, 2, Masked(points))))
 
 
-@ROLES
-def test_repeated_doubled_points_are_refused(role: Any, saying: Saying) -> None:
-    assert isinstance(GOOD[2], Doubled)
-    with pytest.raises(PeerError, match="distinct points"):
-        role(saying(instead(2, Doubled(repeated(GOOD[2].points)))), BANK, KIND)
+@ANSWERED
+def test_repeated_tags_are_refused(role: Any, learns: str, saying: Saying) -> None:
+    with pytest.raises(PeerError, match="Doubled from bank: expected 4 distinct points, found 1"):
+        play(role, learns, saying(instead(role, learns, 3, Doubled(repeated(TAGS)))))
 
 
 # All u-coordinates that X25519 sends to zero, which RFC 7748, section 6.1, lets one check: those of order 1, 2, 4 and 8
@@ -297,11 +496,11 @@ SMALL_ORDER += [u + 2**255 for u in SMALL_ORDER]
 
 @ROLES
 @pytest.mark.parametrize("u", SMALL_ORDER, ids=lambda u: f"{u:x}"[:6] + "-" + f"{u:x}"[-4:])
-def test_points_of_small_order_are_refused(role: Any, u: int, saying: Saying) -> None:
+def test_points_of_small_order_are_refused(role: Any, learns: str, u: int, saying: Saying) -> None:
     points = masked_points()
     points[1] = np.frombuffer(u.to_bytes(32, "little"), np.uint8)
     with pytest.raises(PeerError, match="Masked from bank: a point of small order"):
-        role(saying(instead(1, Masked(points))), BANK, KIND)
+        play(role, learns, saying(instead(role, learns, 2, Masked(points))))
 
 
 # The key: RFC 7748's vectors, and a ladder written from its section 5
@@ -367,9 +566,9 @@ def test_iterated_vectors_of_rfc_7748() -> None:
 @settings(max_examples=30)
 @given(secret=st.binary(min_size=32, max_size=32), ids=st.lists(st.text(max_size=4), max_size=3))
 def test_masking_equals_the_ladder(secret: bytes, ids: list[str]) -> None:
-    hashed = hash_ids(ids, KIND)
-    products = Key(lambda count: secret).times(hashed)
-    assert [row.tobytes() for row in products] == [ladder(secret, row.tobytes()) for row in hashed]
+    points = hash_ids(ids, KIND)
+    products = Key(lambda count: secret).times(points)
+    assert [row.tobytes() for row in products] == [ladder(secret, row.tobytes()) for row in points]
 
 
 @settings(max_examples=20)
@@ -388,39 +587,43 @@ def test_a_key_shows_nothing_and_cannot_leave_the_process() -> None:
 
 
 def test_an_own_point_of_small_order_is_refused_too() -> None:
-    with pytest.raises(PeerError, match="this side: a point of small order"):
+    with pytest.raises(PeerError, match="This side: a point of small order"):
         Key().times(np.zeros((1, 32), np.uint8))
 
 
 # The transcript: its shape follows from the two public sizes alone
 
 
-def shape(ours: int, theirs: int, role: str) -> list[Frame]:
-    """What a simulator that knows the public sizes only writes for one side's transcript."""
+def shape(ours: int, theirs: int, role: str, learns: str) -> list[Frame]:
+    """What a simulator that knows the public sizes only writes for one side's transcript, both within one frame."""
+    width = tag_bytes(ours + theirs)
 
-    def points(count: int) -> int:
-        return 8 + 1 + 16 + 32 * count
+    def array(count: int, items: int) -> int:
+        return 8 + 1 + 16 + count * items
 
-    mine = [("sent", "SetSize", 16), ("sent", "Masked", points(ours)), ("sent", "Doubled", points(theirs))]
-    peers = [
-        ("received", "SetSize", 16),
-        ("received", "Masked", points(theirs)),
-        ("received", "Doubled", points(ours)),
-    ]
-    pairs = zip(mine, peers, strict=True)
-    if role == "receiver":
-        order = [mine[0], peers[0], mine[1], peers[1], mine[2], peers[2]]
-    else:
-        order = [frame for own, other in pairs for frame in (other, own)]
-    return [Frame(*frame) for frame in order]
+    agreed, size = ("Agreed", 16 + len(learns)), ("SetSize", 16)
+    first, second = ("sent", "received") if role == "receiver" else ("received", "sent")
+    found = [(way, *frame) for way in (first, second) for frame in (agreed, size)]
+    if ours:
+        found.append(("sent", "Masked", array(ours, 32)))
+    if theirs:
+        found.append(("received", "Masked", array(theirs, 32)))
+        if learns == "both" or role == "sender":
+            found.append(("sent", "Doubled", array(theirs, width)))
+    if ours and (learns == "both" or role == "receiver"):
+        found.append(("received", "Doubled", array(ours, width)))
+    return [Frame(*frame) for frame in found]
 
 
+@OUTCOMES
 @settings(max_examples=30)
 @given(left=NAMES, right=NAMES)
-def test_the_transcripts_shape_follows_from_the_sizes(converse: Converse, left: list[str], right: list[str]) -> None:
-    talk = psi(converse, left, right)
-    assert talk.left_peer.transcript == shape(len(left), len(right), "receiver")
-    assert talk.right_peer.transcript == shape(len(right), len(left), "sender")
+def test_the_transcripts_shape_follows_from_the_sizes(
+    converse: Converse, learns: str, left: list[str], right: list[str]
+) -> None:
+    talk = psi(converse, left, right, learns=learns)
+    assert talk.left_peer.transcript == shape(len(left), len(right), "receiver", learns)
+    assert talk.right_peer.transcript == shape(len(right), len(left), "sender", learns)
 
 
 def test_equal_sizes_and_intersection_give_equal_transcripts(converse: Converse) -> None:
@@ -431,17 +634,18 @@ def test_equal_sizes_and_intersection_give_equal_transcripts(converse: Converse)
     assert one.right_peer.transcript == other.right_peer.transcript
 
 
-def test_progress_is_told_on_the_own_screen_only(monkeypatch: pytest.MonkeyPatch, saying: Saying) -> None:
-    monkeypatch.setattr(ecdh_psi, "STRIDE", 2)
-    peer = saying(GOOD)
+def test_an_item_costs_its_point_and_a_tag(converse: Converse) -> None:
+    """2 x 500 ids: 32 + 8 bytes each, and some 100 bytes in all for everything else."""
+    talk = psi(converse, [f"p{i}" for i in range(500)], [f"q{i}" for i in range(500)])
+    assert tag_bytes(1000) == 8
+    assert 0 < talk.left_peer.bytes_moved - 1000 * 40 < 200
+
+
+def test_progress_is_told_on_the_own_screen_only(few: None, saying: Saying) -> None:
+    peer = saying([*good(receiver, "both")[:3], Doubled(TAGS[:2]), Doubled(TAGS[2:])])
     seen: list[tuple[str, int, int]] = []
     peer._watch = lambda *step: seen.append(step)
     receiver(peer, BANK, KIND)
-    assert seen == [
-        ("hash ids to the curve", 0, 4),
-        ("hash ids to the curve", 2, 4),
-        ("mask own points", 0, 4),
-        ("mask own points", 2, 4),
-        ("double the peer's points", 0, 2),
-    ]
-    assert [frame.kind for frame in peer.transcript] == ["SetSize", "SetSize", "Masked", "Masked", "Doubled", "Doubled"]
+    assert seen == [(ecdh_psi.WORK, done, 6) for done in (2, 6, 6, 6)]
+    kinds = ["Agreed", "SetSize", "Agreed", "SetSize", "Masked", "Masked", "Masked", "Doubled", "Doubled", "Doubled"]
+    assert [frame.kind for frame in peer.transcript] == kinds

@@ -1,18 +1,22 @@
-"""Hashing to Curve25519: the vectors of RFC 9380, and a second implementation that shares no formula with the first."""
+"""Hashing to Curve25519 on every instruction set: the vectors of RFC 9380, and two slow implementations that share no
+formula with each other; the one here adds on the Edwards curve, the other is `reference_hash_to_curve.py`."""
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import reference_hash_to_curve as reference
 from gmpy2 import mpz
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fedbank import _native
 from fedbank.errors import UsageError
-from fedbank.protocols import hash_to_curve
-from fedbank.protocols.hash_to_curve import expand_message, hash_to_u
+from fedbank.protocols.hash_to_curve import hash_all_to_u, hash_to_u
 
 # RFC 9380, appendix J.4.1: curve25519_XMD:SHA-512_ELL2_RO_
 DST = b"QUUX-V01-CS02-with-curve25519_XMD:SHA-512_ELL2_RO_"
@@ -145,18 +149,34 @@ def edwards_times(factor: int, point: Point) -> Point:
     return total
 
 
+@pytest.fixture(params=_native.paths(), scope="module")
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set."""
+    before = _native.path()
+    _native.use(request.param)
+    yield request.param
+    _native.use(before)
+
+
+def map_to_u(*pairs: tuple[int, int]) -> list[bytes]:
+    """The core's second half, from pairs of field elements."""
+    numbers = b"".join(element.to_bytes(32, "little") for pair in pairs for element in pair)
+    return [row.tobytes() for row in _native.map_to_curve(np.frombuffer(numbers, np.uint8).reshape(-1, 64))]
+
+
 # Vectors
 
 
 @pytest.mark.parametrize("vector", RFC_9380_J_4_1, ids=lambda vector: vector["msg"] or "empty")
-def test_vectors_of_rfc_9380(vector: dict[str, str]) -> None:
+def test_vectors_of_rfc_9380(path: str, vector: dict[str, str]) -> None:
     message = vector["msg"].encode()
     assert hash_to_u(message, DST) == bytes.fromhex(vector["P.x"])[::-1]
     elements = slow_elements(message, DST)
     assert elements == (int(vector["u[0]"], 16), int(vector["u[1]"], 16))
     for element, name in zip(elements, ("Q0", "Q1"), strict=True):
         point = (int(vector[f"{name}.x"], 16), int(vector[f"{name}.y"], 16))
-        assert slow_elligator(element) == hash_to_curve._elligator2(mpz(element)) == point
+        assert slow_elligator(element) == reference.elligator2(mpz(element)) == point
+    assert map_to_u((elements[0], elements[1])) == [hash_to_u(message, DST)]
     assert slow_hash(message, DST) == (int(vector["P.x"], 16), int(vector["P.y"], 16))
 
 
@@ -169,11 +189,13 @@ def rfc_9380(shared: Path, name: str) -> Any:
     return json.loads(file.read_text())
 
 
-def test_every_vector_of_the_suite(shared: Path) -> None:
+def test_every_vector_of_the_suite(path: str, shared: Path) -> None:
     suite = rfc_9380(shared, "curve25519_XMD_SHA-512_ELL2_RO_.json")
     assert len(suite["vectors"]) == 5
-    for vector in suite["vectors"]:
-        assert hash_to_u(vector["msg"].encode(), suite["dst"].encode())[::-1].hex() == vector["P"]["x"][2:]
+    messages = [vector["msg"].encode() for vector in suite["vectors"]]
+    points = hash_all_to_u(messages, suite["dst"].encode(), threads=1)
+    for vector, point in zip(suite["vectors"], points, strict=True):
+        assert point[::-1].tobytes().hex() == vector["P"]["x"][2:]
 
 
 def test_every_vector_of_expand_message(shared: Path) -> None:
@@ -181,17 +203,43 @@ def test_every_vector_of_expand_message(shared: Path) -> None:
     assert len(suite["tests"]) == 10
     for vector in suite["tests"]:
         length = int(vector["len_in_bytes"], 16)
-        assert expand_message(vector["msg"].encode(), suite["DST"].encode(), length).hex() == vector["uniform_bytes"]
+        assert (
+            reference.expand_message(vector["msg"].encode(), suite["DST"].encode(), length).hex()
+            == vector["uniform_bytes"]
+        )
 
 
-# Equality with the second implementation
+# Equality with the slow implementations
 
 
 @given(st.binary(max_size=300), st.binary(min_size=1, max_size=255))
-def test_both_implementations_agree(message: bytes, domain: bytes) -> None:
+def test_all_implementations_agree(path: str, message: bytes, domain: bytes) -> None:
     u, v = slow_hash(message, domain)
-    assert hash_to_u(message, domain) == u.to_bytes(32, "little")
+    assert hash_to_u(message, domain) == reference.hash_to_u(message, domain) == u.to_bytes(32, "little")
     assert v * v % P == curve(u)
+
+
+LENGTHS = [0, 1, 55, 56, 72, 73, 111, 112, 127, 128, 200, 255, 256, 1000]
+
+
+@pytest.mark.parametrize("tag_bytes", [1, 50, 60, 61, 62, 174, 175, 255])
+def test_messages_of_all_lengths_in_one_batch(path: str, tag_bytes: int) -> None:
+    """Each length beside every other; the tag's length moves the blocks of the later hashes too."""
+    domain = bytes(range(tag_bytes))
+    messages = [bytes([length % 251, shift]) * (length // 2 + 1) for shift in range(3) for length in LENGTHS]
+    messages = [message[:length] for message, length in zip(messages, LENGTHS * 3, strict=True)]
+    points = hash_all_to_u(messages, domain, threads=1)
+    assert [point.tobytes() for point in points] == [reference.hash_to_u(message, domain) for message in messages]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 17, 127, 128, 129, 256, 257, 300])
+def test_every_size_of_a_batch_gives_the_same(path: str, count: int) -> None:
+    messages = [b"%d" % number * (number % 5) for number in range(count)]
+    expected = [hash_to_u(message, DST) for message in messages]
+    for threads in (1, 3):
+        points = hash_all_to_u(messages, DST, threads=threads)
+        assert points.shape == (count, 32)
+        assert [point.tobytes() for point in points] == expected
 
 
 ELEMENTS = st.integers(0, P - 1) | st.sampled_from([0, 1, 2, P - 1, (P - 1) // 2])
@@ -199,37 +247,57 @@ ELEMENTS = st.integers(0, P - 1) | st.sampled_from([0, 1, 2, P - 1, (P - 1) // 2
 
 @given(ELEMENTS)
 def test_elligator_agrees_and_lands_on_the_curve(element: int) -> None:
-    u, v = hash_to_curve._elligator2(mpz(element))
+    u, v = reference.elligator2(mpz(element))
     assert (u, v) == slow_elligator(element)
     assert v * v % P == curve(int(u))
-    assert hash_to_curve._elligator2(mpz(-element % P)) == (u, v)
+    assert reference.elligator2(mpz(-element % P)) == (u, v)
 
 
-@given(ELEMENTS, ELEMENTS)
-def test_the_sum_times_eight_agrees(first: int, second: int) -> None:
-    one, two = hash_to_curve._elligator2(mpz(first)), hash_to_curve._elligator2(mpz(second))
+@given(st.lists(st.tuples(ELEMENTS, ELEMENTS), min_size=1, max_size=20))
+def test_the_sum_times_eight_agrees(path: str, pairs: list[tuple[int, int]]) -> None:
+    first, second = pairs[0]
     slow = edwards_times(8, edwards_add(to_edwards(slow_elligator(first)), to_edwards(slow_elligator(second))))
-    assert hash_to_curve._times_eight(hash_to_curve._add(one, two)) == to_montgomery(slow)[0]
+    results = map_to_u(*pairs)
+    assert results[0] == to_montgomery(slow)[0].to_bytes(32, "little")
+    assert results == [reference.map_to_u(mpz(one), mpz(two)) for one, two in pairs]
 
 
 @given(ELEMENTS)
-def test_a_point_added_to_itself_and_to_its_opposite(element: int) -> None:
-    """Random messages meet neither: both need two field elements that are equal up to sign."""
-    u, v = hash_to_curve._elligator2(mpz(element))
-    twice = to_edwards(slow_elligator(element))
-    doubled = hash_to_curve._times_eight(hash_to_curve._add((u, v), (u, v)))
-    assert doubled == to_montgomery(edwards_times(16, twice))[0]
-    assert hash_to_curve._add((u, v), (u, -v % P)) is None
-    assert hash_to_curve._times_eight(None) == 0
+@example(0)
+@example(1)
+def test_a_point_added_to_itself_and_to_its_opposite(path: str, element: int) -> None:
+    """Random messages meet neither. e and -e have one image; that of 1 / 2e is its opposite, because
+    x1(1 / 2e) = -A - x1(e), so that the other candidate is taken, with the other sign."""
+    u, v = reference.elligator2(mpz(element))
+    doubled = edwards_times(16, to_edwards(slow_elligator(element)))
+    twice = to_montgomery(doubled)[0].to_bytes(32, "little")
+    assert map_to_u((element, element), (element, -element % P)) == [twice] * 2
+    assert reference.map_to_u(mpz(element), mpz(element)) == twice
+    assert reference.add((u, v), (u, -v % P)) is None
+    if element:
+        opposite = pow(2 * element, -1, P)
+        assert reference.elligator2(mpz(opposite)) == (u, -v % P)
+        others = [(5, 6), (7, element)]
+        results = map_to_u(others[0], (element, opposite), (-opposite % P, element), others[1])
+        assert results[1:3] == [bytes(32)] * 2
+        assert [results[0], results[3]] == map_to_u(*others)
+
+
+def test_elements_beyond_the_modulus_are_reduced(path: str) -> None:
+    """And the highest bit is dropped: only a test can say such an element."""
+    beyond = [(P, P + 1), (2**255 - 1, 2**256 - 1), (2**255 + 5, 3)]
+    reduced = [(0, 1), (18, 18), (5, 3)]
+    assert map_to_u(*beyond) == map_to_u(*reduced)
 
 
 def test_points_of_small_order_end_at_zero() -> None:
     """u = 1 has order four, u = 0 order two: eight times either is the point at infinity."""
     four = root(curve(1))
     assert four is not None
-    assert hash_to_curve._times_eight((mpz(1), mpz(four))) == 0
-    assert hash_to_curve._times_eight((mpz(0), mpz(0))) == 0
-    assert hash_to_curve._add((mpz(0), mpz(0)), (mpz(0), mpz(0))) is None
+    assert reference.times_eight((mpz(1), mpz(four))) == 0
+    assert reference.times_eight((mpz(0), mpz(0))) == 0
+    assert reference.times_eight(None) == 0
+    assert reference.add((mpz(0), mpz(0)), (mpz(0), mpz(0))) is None
 
 
 # Properties
@@ -251,15 +319,38 @@ def test_another_domain_or_message_is_another_point() -> None:
 
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 96, 128, 255 * 64])
 def test_expand_message_gives_the_length_asked_for(length: int) -> None:
-    assert len(expand_message(b"abc", DST, length)) == length
+    assert len(reference.expand_message(b"abc", DST, length)) == length
 
 
 def test_beyond_the_limits_of_the_rfc_nothing_is_returned() -> None:
     with pytest.raises(ValueError, match="range"):
-        expand_message(b"abc", b"d", 255 * 64 + 1)
+        reference.expand_message(b"abc", b"d", 255 * 64 + 1)
 
 
 @pytest.mark.parametrize("domain", [b"", bytes(256)])
 def test_a_domain_out_of_bounds_is_refused(domain: bytes) -> None:
     with pytest.raises(UsageError, match="domain"):
         hash_to_u(b"abc", domain)
+    with pytest.raises(UsageError, match="domain"):
+        hash_all_to_u([], domain, threads=1)
+    with pytest.raises(ValueError, match="domain"):
+        _native.hash_to_curve(np.zeros(3, np.uint8), np.array([0, 3]), domain, 1)
+    with pytest.raises(ValueError, match="domain"):
+        reference.expand_message(b"abc", domain, 96)
+
+
+@pytest.mark.parametrize("offsets", [[], [-1, 3], [0, 4], [0, 2, 1], [0, 5, 3], [4], [-1], [2**62, 3], [0, -(2**62)]])
+def test_offsets_beyond_the_data_are_refused(offsets: list[int]) -> None:
+    with pytest.raises(ValueError, match="offset"):
+        _native.hash_to_curve(np.zeros(3, np.uint8), np.array(offsets, np.int64), DST, 1)
+
+
+def test_messages_in_the_middle_of_the_data(path: str) -> None:
+    data = np.frombuffer(b"before, message, after", np.uint8)
+    points = _native.hash_to_curve(data, np.array([8, 15, 15]), DST, 1)
+    assert [point.tobytes() for point in points] == [hash_to_u(b"message", DST), hash_to_u(b"", DST)]
+
+
+def test_other_pairs_are_refused() -> None:
+    with pytest.raises(ValueError, match="64 bytes"):
+        _native.map_to_curve(np.zeros((1, 32), np.uint8))

@@ -263,7 +263,7 @@ def test_two_sides_that_mean_the_same_meet(converse: Callable[..., Any]) -> None
     assert talk.right_peer.transcript[1] == _turned(talk.left_peer.transcript[0])
 
 
-MISMATCHES = [("protocol", "score"), ("version", 2), ("role", "active"), ("party", "shop"), ("job", "decaf")]
+MISMATCHES = [("protocol", "score"), ("version", VERSION + 1), ("role", "active"), ("party", "shop"), ("job", "decaf")]
 
 
 @pytest.mark.parametrize(("field", "value"), MISMATCHES)

@@ -117,7 +117,9 @@ void check_points(const Given<std::uint8_t, 2>& points) { expect(points.shape(1)
 
 Made<std::uint8_t> curve_multiply(nb::bytes scalar, Given<std::uint8_t, 2> points, unsigned threads) {
     check_points(points);
-    Secret<Key> secret(1, key_of(scalar));
+    expect(scalar.size() == 32, "A scalar has 32 bytes.");
+    Secret<Key> secret(1);
+    std::memcpy(secret[0].data(), scalar.c_str(), 32);
     expect(secret[0][31] < 128, "A scalar is below 2^255.");
     auto out = made<std::uint8_t>({points.shape(0), 32});
     {

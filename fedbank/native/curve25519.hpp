@@ -35,7 +35,6 @@ void map_pairs(const std::uint8_t* elements, std::size_t count, std::uint8_t* ou
 
 // The same for a batch of up to `most` items, by instruction set; `stride` is 0 or 32 bytes from scalar to scalar.
 struct Curve {
-    const char* name;
     std::size_t most;
     void (*multiply)(const std::uint8_t* scalars, std::size_t stride, const std::uint8_t* points, std::size_t count,
                      std::uint8_t* out);

@@ -2,7 +2,7 @@
 
 namespace fedbank {
 const Curve& avx2_curve() {
-    static const Curve table = FEDBANK_CURVE("avx2");
+    static const Curve table = FEDBANK_CURVE;
     return table;
 }
 }  // namespace fedbank

@@ -2,7 +2,7 @@
 
 namespace fedbank {
 const Curve& avx512_curve() {
-    static const Curve table = FEDBANK_CURVE("avx512");
+    static const Curve table = FEDBANK_CURVE;
     return table;
 }
 }  // namespace fedbank

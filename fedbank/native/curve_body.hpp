@@ -142,18 +142,24 @@ struct Pair {
 };
 
 // One step of the ladder (RFC 7748, section 5): the other point becomes the sum of both, and the first is doubled, or
-// the other one where the mask says so. Both enter the sum in the same way, so only what is doubled is chosen.
+// the other one where the mask says so. Both enter the sum in the same way, so only what is doubled is chosen. The order
+// is such that no product waits for the one before it.
 FEDBANK_INLINE void step(Pair& pair, Mask other, const Element& u) {
-    Product one = times(pair.other_difference, pair.sum), two = times(pair.other_sum, pair.difference);
-    Element aa = squared(choose(other, pair.other_sum, pair.sum));
-    Element bb = squared(choose(other, pair.other_difference, pair.difference));
-    Product x_sum = square(plus(one, two)), z_sum = times(u, squared(minus(one, two)));
-    pair.other_sum = plus(x_sum, z_sum);
-    pair.other_difference = minus(x_sum, z_sum);
-    Element e = minus(aa, bb);
-    Product x = times(aa, bb), z = times(e, carried(times_small((J - 2) / 4, e, aa)));
+    Lifted one = times<Lifted>(pair.other_difference, pair.sum);
+    Product two = times(pair.other_sum, pair.difference);
+    Lifted aa = square<Lifted>(choose(other, pair.other_sum, pair.sum));
+    Product bb = square(choose(other, pair.other_difference, pair.difference));
+    Product square_of_difference = square(minus(one, two));
+    Lifted x_sum = square<Lifted>(plus(one, two));
+    Element e = minus(aa, bb), first = settled(aa);
+    Product small = times_small((J - 2) / 4, e, first);
+    Lifted x = times<Lifted>(first, carried(bb));
+    Product z = times(e, carried(small));
+    Product z_sum = times(u, carried(square_of_difference));
     pair.sum = plus(x, z);
     pair.difference = minus(x, z);
+    pair.other_sum = plus(x_sum, z_sum);
+    pair.other_difference = minus(x_sum, z_sum);
 }
 
 // From the highest bit to the lowest; the first point is infinity, the other the given one.
@@ -164,11 +170,9 @@ static inline Fraction ladder(const Words& scalar, const Element& u) {
     pair = {one, one, plus(u, one), minus(u, one)};
     Mask exchanged{};
     for (std::size_t at = 4; at-- > 0;)
-        for (std::size_t bit = at == 3 ? 63 : 64; bit-- > 0;) {
+        for (unsigned bit = at == 3 ? 63 : 64; bit-- > 0;) {
             Mask now = Word{} - ((scalar[at] >> bit) & word(1));
-#if !defined(__AVX2__)
-            __asm__("" : "+r"(now));  // or the compiler might see a condition in it, and make it a branch
-#endif
+            opaque(now);
             step(pair, now ^ exchanged, u);
             exchanged = now;
         }
@@ -402,5 +406,5 @@ void map(const std::uint8_t* elements, std::size_t count, std::uint8_t* out) {
 }  // namespace
 }  // namespace fedbank
 
-#define FEDBANK_CURVE(name) \
-    { name, fedbank::groups * fedbank::lanes, fedbank::multiply, fedbank::hash, fedbank::map }
+#define FEDBANK_CURVE \
+    { fedbank::groups * fedbank::lanes, fedbank::multiply, fedbank::hash, fedbank::map }

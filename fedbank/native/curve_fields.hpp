@@ -11,10 +11,12 @@
 //             Product            Element
 //   AVX-512   below 2^59         below 2^51 + 2^15 (and so in the 52 bits that the instructions read)
 //   AVX2      below 2^59         below 2^26 + 2^20
-//   portable  below 2^52         below 2^55
+//   portable  below 2^52         below 2^56
 //
-// `plus` and `minus` take both, and what `minus` subtracts may be a sum of two products besides.
+// `plus` and `minus` take both.
 #pragma once
+#include <type_traits>
+
 #include "lanes.hpp"
 
 namespace fedbank {
@@ -38,12 +40,20 @@ struct Product {
     Word limb[limbs];
 };
 struct Element : Product {};  // one whose limbs are small enough to be multiplied
+struct Lifted : Product {};   // a product and a multiple of p, from which another product can be subtracted
 
 FEDBANK_INLINE Word word(std::uint64_t x) { return x - Word{}; }
 FEDBANK_INLINE Word nineteen(Word x) { return (x << 4) + (x << 1) + x; }
 
 // All bits of a lane, or none.
 using Mask = Word;
+
+// Or the compiler might see a condition in a mask, and make it a branch.
+#if defined(__AVX2__)
+FEDBANK_INLINE void opaque(Mask& mask) { __asm__("" : "+v"(mask)); }
+#else
+FEDBANK_INLINE void opaque(Mask& mask) { __asm__("" : "+r"(mask)); }
+#endif
 
 #if defined(__AVX512F__)
 
@@ -67,53 +77,71 @@ constexpr std::uint64_t above(std::size_t i) { return (full(i) - (i ? 0 : 18)) <
 
 FEDBANK_INLINE Element carried(const Product& x) {
     Element out;
-    Word top = x.limb[4] >> 51;
-    out.limb[0] = low(x.limb[0] & word(full(0)), top, word(19));
+    out.limb[0] = low(x.limb[0] & word(full(0)), x.limb[4] >> 51, word(19));
     for (std::size_t i = 1; i < 5; ++i) out.limb[i] = (x.limb[i] & word(full(i))) + (x.limb[i - 1] >> 51);
     return out;
 }
 
+// Ten columns to five: the upper ones come back 19 times. The last one is still to be doubled.
 FEDBANK_INLINE Product folded(const Word (&sum)[10]) {
+    Word back = word(19), back_twice = word(38);
+    __asm__("" : "+v"(back), "+v"(back_twice));  // one multiplication, not the four shifts and additions of a constant
     Product out;
-    for (std::size_t i = 0; i < 5; ++i) out.limb[i] = sum[i] + sum[i + 5] * 19;
+    for (std::size_t i = 0; i < 4; ++i) out.limb[i] = sum[i] + sum[i + 5] * back;
+    out.limb[4] = sum[4] + sum[9] * back_twice;
     return out;
 }
 
-// The upper parts of the products of limbs weigh 2^52, which is twice what the next column does.
-FEDBANK_INLINE Product times(const Element& x, const Element& y) {
+// The upper parts of the products of limbs weigh 2^52, which is twice what the next column does. What the columns start
+// from costs nothing: zero, or a multiple of p.
+template <class Result = Product>
+FEDBANK_INLINE Result times(const Element& x, const Element& y) {
     Word sum[10] = {};
+    if (std::is_same_v<Result, Lifted>)
+        for (std::size_t k = 0; k < 5; ++k) sum[k] = word(k ? above(k) / 2 : above(k));
 #pragma GCC unroll 5
-    for (std::size_t i = 0; i < 5; ++i)
+    for (std::size_t i = 0; i < 5; ++i) {
 #pragma GCC unroll 5
         for (std::size_t j = 0; j < 5; ++j) sum[i + j + 1] = high(sum[i + j + 1], x.limb[i], y.limb[j]);
-#pragma GCC unroll 10
-    for (std::size_t k = 1; k < 10; ++k) sum[k] += sum[k];
+    }
 #pragma GCC unroll 5
-    for (std::size_t i = 0; i < 5; ++i)
+    for (std::size_t i = 0; i < 5; ++i) {
 #pragma GCC unroll 5
-        for (std::size_t j = 0; j < 5; ++j) sum[i + j] = low(sum[i + j], x.limb[i], y.limb[j]);
-    return folded(sum);
+        for (std::size_t j = 0; j < 5; ++j) {
+            if ((i == 0 && j > 0) || (j == 4 && i > 0)) sum[i + j] += sum[i + j];
+            sum[i + j] = low(sum[i + j], x.limb[i], y.limb[j]);
+        }
+    }
+    return {folded(sum)};
 }
 
-FEDBANK_INLINE Product square(const Element& x) {
+// Products of different limbs, in an order in which no sum is added to twice within four instructions.
+constexpr std::size_t crossed[10][2] = {{0, 1}, {0, 2}, {0, 3}, {0, 4}, {1, 4}, {2, 4}, {3, 4}, {1, 2}, {1, 3}, {2, 3}};
+
+template <class Result = Product>
+FEDBANK_INLINE Result square(const Element& x) {
     Word sum[10] = {};
-#pragma GCC unroll 5
-    for (std::size_t i = 0; i < 5; ++i)
-#pragma GCC unroll 5
-        for (std::size_t j = i + 1; j < 5; ++j) sum[i + j + 1] = high(sum[i + j + 1], x.limb[i], x.limb[j]);
+    if (std::is_same_v<Result, Lifted>)
+        for (std::size_t k = 0; k < 5; ++k) sum[k] = word(above(k) / (k > 1 ? 4 : k + 1));
+#pragma GCC unroll 10
+    for (std::size_t n = 0; n < 10; ++n) {
+        auto [i, j] = crossed[n];
+        sum[i + j + 1] = high(sum[i + j + 1], x.limb[i], x.limb[j]);
+    }
 #pragma GCC unroll 10
     for (std::size_t k = 2; k < 9; ++k) sum[k] += sum[k];
 #pragma GCC unroll 5
     for (std::size_t i = 0; i < 5; ++i) sum[2 * i + 1] = high(sum[2 * i + 1], x.limb[i], x.limb[i]);
-#pragma GCC unroll 5
-    for (std::size_t i = 0; i < 5; ++i)
-#pragma GCC unroll 5
-        for (std::size_t j = i + 1; j < 5; ++j) sum[i + j] = low(sum[i + j], x.limb[i], x.limb[j]);
 #pragma GCC unroll 10
-    for (std::size_t k = 1; k < 10; ++k) sum[k] += sum[k];
+    for (std::size_t n = 0; n < 10; ++n) {
+        auto [i, j] = crossed[n];
+        sum[i + j] = low(sum[i + j], x.limb[i], x.limb[j]);
+    }
+#pragma GCC unroll 10
+    for (std::size_t k = 1; k < 9; ++k) sum[k] += sum[k];
 #pragma GCC unroll 5
     for (std::size_t i = 0; i < 5; ++i) sum[2 * i] = low(sum[2 * i], x.limb[i], x.limb[i]);
-    return folded(sum);
+    return {folded(sum)};
 }
 
 // factor x + y for a factor below 2^17.
@@ -154,10 +182,13 @@ FEDBANK_INLINE Element carried(const Product& x) {
 }
 
 // Two limbs of 25 bits weigh twice what their column does; columns beyond the last come back 19 times.
-FEDBANK_INLINE Product times(const Element& x, const Element& y) {
+template <class Result = Product>
+FEDBANK_INLINE Result times(const Element& x, const Element& y) {
     Word back[10];
     for (std::size_t j = 1; j < 10; ++j) back[j] = half_product(y.limb[j], word(19));
-    Product out{};
+    Result out{};
+    if (std::is_same_v<Result, Lifted>)
+        for (std::size_t i = 0; i < 10; ++i) out.limb[i] = word(above(i));
 #pragma GCC unroll 10
     for (std::size_t i = 0; i < 10; ++i) {
         Word one = x.limb[i], two = one + one;
@@ -168,10 +199,13 @@ FEDBANK_INLINE Product times(const Element& x, const Element& y) {
     return out;
 }
 
-FEDBANK_INLINE Product square(const Element& x) {
+template <class Result = Product>
+FEDBANK_INLINE Result square(const Element& x) {
     Word back[10];
     for (std::size_t j = 5; j < 10; ++j) back[j] = half_product(x.limb[j], word(19));
-    Product out{};
+    Result out{};
+    if (std::is_same_v<Result, Lifted>)
+        for (std::size_t i = 0; i < 10; ++i) out.limb[i] = word(above(i));
 #pragma GCC unroll 10
     for (std::size_t i = 0; i < 10; ++i) {
         Word one = x.limb[i], two = one + one, four = two + two;
@@ -195,7 +229,7 @@ FEDBANK_INLINE Product times_small(std::uint64_t factor, const Element& x, const
 FEDBANK_INLINE Word choose(Mask mask, Word yes, Word no) { return no ^ ((yes ^ no) & mask); }
 FEDBANK_INLINE Mask is_zero(Word x) {
     Mask mask = ((x | (0 - x)) >> 63) - 1;
-    __asm__("" : "+r"(mask));  // or the compiler might see a condition in it, and make it a branch
+    opaque(mask);
     return mask;
 }
 template <int bits>
@@ -228,24 +262,33 @@ FEDBANK_INLINE Product folded(Wide (&sum)[5]) {
     return out;
 }
 
-FEDBANK_INLINE Product times(const Element& x, const Element& y) {
+template <class Result>
+FEDBANK_INLINE Result lifted(Product x) {
+    if (std::is_same_v<Result, Lifted>)
+        for (std::size_t i = 0; i < 5; ++i) x.limb[i] += above(i);
+    return {x};
+}
+
+template <class Result = Product>
+FEDBANK_INLINE Result times(const Element& x, const Element& y) {
     Wide sum[5] = {};
 #pragma GCC unroll 5
     for (std::size_t i = 0; i < 5; ++i)
 #pragma GCC unroll 5
         for (std::size_t j = 0; j < 5; ++j)
             sum[(i + j) % 5] += static_cast<Wide>(x.limb[i]) * (i + j < 5 ? y.limb[j] : 19 * y.limb[j]);
-    return folded(sum);
+    return lifted<Result>(folded(sum));
 }
 
-FEDBANK_INLINE Product square(const Element& x) {
+template <class Result = Product>
+FEDBANK_INLINE Result square(const Element& x) {
     Wide sum[5] = {};
 #pragma GCC unroll 5
     for (std::size_t i = 0; i < 5; ++i)
 #pragma GCC unroll 5
         for (std::size_t j = i; j < 5; ++j)
             sum[(i + j) % 5] += static_cast<Wide>(i == j ? x.limb[i] : 2 * x.limb[i]) * (i + j < 5 ? x.limb[j] : 19 * x.limb[j]);
-    return folded(sum);
+    return lifted<Result>(folded(sum));
 }
 
 FEDBANK_INLINE Product times_small(std::uint64_t factor, const Element& x, const Element& y) {
@@ -266,10 +309,16 @@ FEDBANK_INLINE Element plus(const Product& x, const Product& y) {
     return carried(sum);
 }
 
-FEDBANK_INLINE Element minus(const Product& x, const Product& y) {
+FEDBANK_INLINE Element minus(const Lifted& x, const Product& y) {
     Product difference;
-    for (std::size_t i = 0; i < limbs; ++i) difference.limb[i] = x.limb[i] + word(above(i)) - y.limb[i];
+    for (std::size_t i = 0; i < limbs; ++i) difference.limb[i] = x.limb[i] - y.limb[i];
     return settled(difference);
+}
+
+FEDBANK_INLINE Element minus(const Product& x, const Product& y) {
+    Lifted more;
+    for (std::size_t i = 0; i < limbs; ++i) more.limb[i] = x.limb[i] + word(above(i));
+    return minus(more, y);
 }
 
 FEDBANK_INLINE Element choose(Mask mask, const Element& yes, const Element& no) {

@@ -2,7 +2,7 @@
 
 namespace fedbank {
 const Curve& portable_curve() {
-    static const Curve table = FEDBANK_CURVE("portable");
+    static const Curve table = FEDBANK_CURVE;
     return table;
 }
 }  // namespace fedbank

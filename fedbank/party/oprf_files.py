@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from fedbank.errors import UsageError
 from fedbank.protocols.curve_items import Key
-from fedbank.protocols.oprf_psi import Life, OprfKey, Published
+from fedbank.protocols.oprf_key import Life, OprfKey
+from fedbank.protocols.oprf_psi import Published
 
 __all__ = ["KeyFiles", "PublishedFiles", "TagFiles"]
 

@@ -266,9 +266,10 @@ def _exchange(peer: Peer, own: _Own, count: int, *, answers: bool, answered: boo
             theirs[part] = own.doubled(points, peer, width)
             if answers:
                 peer.send(Doubled(theirs[part]))
-            peer.progress(WORK, part.stop, count)
         for part in _before(answers_due, turn, 2):
             mine[part] = peer.receive(Doubled, tags=(part.stop - part.start, width)).tags
+        done = sum(part.stop - part.start for part in [*ours[: turn + 1], *others[:turn]])
+        peer.progress(WORK, done, len(own) + count)
     return theirs, mine
 
 

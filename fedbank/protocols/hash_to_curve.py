@@ -1,34 +1,27 @@
-"""Hash a byte string to a point of Curve25519: RFC 9380, suite `curve25519_XMD:SHA-512_ELL2_RO_`.
+"""Hash byte strings to points of Curve25519: RFC 9380, suite `curve25519_XMD:SHA-512_ELL2_RO_`.
 
-Only the u-coordinate leaves this file: that is all X25519 needs. (A hash used directly as a u-coordinate would land on
-the curve or on its twist, and tell which.) Steps, with the sections of RFC 9380 they follow:
+Only u-coordinates leave this file: that is all X25519 needs. (A hash used directly as a u-coordinate would land on the
+curve or on its twist, and tell which.) Steps, with the sections of RFC 9380 they follow:
 
 1. `expand_message_xmd` with SHA-512 (5.3.1) gives 96 bytes, reduced to two field elements (5.2).
 2. `map_to_curve_elligator2_curve25519` (6.7.1, with Z = 2) sends each to a point.
 3. The points are added, and the sum multiplied by the cofactor 8 (section 7): a point of the prime-order subgroup.
 
-The scalar arithmetic is variable-time: it runs on one's own ids on one's own machine; no key is involved here.
-Tests: `tests/test_hash_to_curve.py` against the vectors of the RFC.
+The core does all of it for many messages at once (`fedbank/native/curve_body.hpp`), in a time that depends on how long
+the messages are, not on what they say.
+Tests: `tests/test_hash_to_curve.py`, against the vectors of the RFC and two slow implementations.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 
-import gmpy2
-from gmpy2 import mpz
+import numpy as np
 
+from fedbank import _native
 from fedbank.errors import UsageError
 
-__all__ = ["expand_message", "hash_to_u"]
-
-P = mpz(2**255 - 19)
-A = mpz(486662)  # v^2 = u^3 + A u^2 + u
-FIELD_BYTES = 48  # L: ceil((255 + 128) / 8)
-BLOCK = 128  # SHA-512's block in bytes
-DIGEST = 64
-
-Point = tuple[mpz, mpz]
+__all__ = ["hash_all_to_u", "hash_to_u"]
 
 
 def hash_to_u(message: bytes, domain: bytes) -> bytes:
@@ -39,77 +32,32 @@ def hash_to_u(message: bytes, domain: bytes) -> bytes:
     message : what to hash
     domain : the domain separation tag, 1 to 255 bytes; another tag gives an independent hash
 
+    Raises
+    ------
+    UsageError : the tag is empty or too long
+
     Examples
     --------
     >>> hash_to_u(b"", b"QUUX-V01-CS02-with-curve25519_XMD:SHA-512_ELL2_RO_")[::-1].hex()[:16]
     '2de3780abb67e861'
     """
-    uniform = expand_message(message, domain, 2 * FIELD_BYTES)
-    first, second = (mpz(int.from_bytes(uniform[i : i + FIELD_BYTES], "big")) % P for i in (0, FIELD_BYTES))
-    u = _times_eight(_add(_elligator2(first), _elligator2(second)))
-    return int(u).to_bytes(32, "little")
+    return hash_all_to_u([message], domain, threads=1).tobytes()
 
 
-def expand_message(message: bytes, domain: bytes, length: int) -> bytes:
-    """RFC 9380 5.3.1, `expand_message_xmd` with SHA-512, for lengths up to 255 * 64 bytes."""
+def hash_all_to_u(messages: Sequence[bytes], domain: bytes, *, threads: int) -> np.ndarray:
+    """Return the u-coordinates of many messages, uint8 (messages, 32), each as `hash_to_u` gives it.
+
+    Parameters
+    ----------
+    messages : what to hash, each of any length
+    domain : the domain separation tag, 1 to 255 bytes
+    threads : how many threads may compute
+
+    Raises
+    ------
+    UsageError : the tag is empty or too long
+    """
     if not 1 <= len(domain) <= 255:
         raise UsageError(f"A domain separation tag has 1 to 255 bytes, found {len(domain)}.")
-    tail = domain + bytes([len(domain)])
-    start = hashlib.sha512(bytes(BLOCK) + message + length.to_bytes(2, "big") + b"\x00" + tail).digest()
-    block = hashlib.sha512(start + b"\x01" + tail).digest()
-    out = block
-    for i in range(2, -(-length // DIGEST) + 1):
-        mixed = (int.from_bytes(start, "big") ^ int.from_bytes(block, "big")).to_bytes(DIGEST, "big")
-        block = hashlib.sha512(mixed + bytes([i]) + tail).digest()
-        out += block
-    return out[:length]
-
-
-def _elligator2(element: mpz) -> Point:
-    """RFC 9380 6.7.1 with J = 486662, K = 1, Z = 2: x1 = -J / (1 + 2 e^2), else x2 = -x1 - J."""
-    x = -A * gmpy2.invert(1 + 2 * element * element % P, P) % P  # 1 + 2e^2 is never 0: -1/2 is no square
-    square = _curve(x)
-    if gmpy2.legendre(square, P) >= 0:
-        y = _root(square)
-        return x, y if y & 1 else (-y) % P  # sgn0(y) = 1 when the first candidate is taken
-    x = (-x - A) % P
-    y = _root(_curve(x))
-    return x, (-y) % P if y & 1 else y
-
-
-def _curve(x: mpz) -> mpz:
-    return x * (x * (x + A) + 1) % P
-
-
-_ROOT_OF_MINUS_ONE = gmpy2.powmod(2, (P - 1) // 4, P)
-
-
-def _root(square: mpz) -> mpz:
-    """Square root modulo P = 5 mod 8 (RFC 9380 appendix I.2)."""
-    root = gmpy2.powmod(square, (P + 3) // 8, P)
-    return root if root * root % P == square else root * _ROOT_OF_MINUS_ONE % P
-
-
-def _add(one: Point, two: Point) -> Point | None:
-    """Montgomery addition; None is the point at infinity."""
-    (x1, y1), (x2, y2) = one, two
-    if x1 != x2:
-        slope = (y2 - y1) * gmpy2.invert(x2 - x1, P) % P
-    elif y1 == y2 and y1:
-        slope = (3 * x1 * x1 + 2 * A * x1 + 1) * gmpy2.invert(2 * y1, P) % P
-    else:
-        return None
-    x3 = (slope * slope - A - x1 - x2) % P
-    return x3, (slope * (x1 - x3) - y1) % P
-
-
-def _times_eight(point: Point | None) -> mpz:
-    """Three doublings of the u-coordinate in projective form (RFC 7748 section 5); infinity has u = 0."""
-    if point is None:
-        return mpz(0)
-    x, z = point[0], mpz(1)
-    for _ in range(3):
-        plus, minus = (x + z) ** 2 % P, (x - z) ** 2 % P
-        difference = plus - minus
-        x, z = plus * minus % P, difference * (minus + (A + 2) // 4 * difference) % P
-    return x * gmpy2.invert(z, P) % P if z else mpz(0)
+    offsets = np.cumsum([0, *map(len, messages)], dtype=np.int64)
+    return _native.hash_to_curve(np.frombuffer(b"".join(messages), np.uint8), offsets, domain, threads)

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Literal, get_args
 
@@ -46,7 +46,8 @@ import numpy as np
 from fedbank import _native
 from fedbank.errors import PeerError, UsageError
 from fedbank.protocols import curve_items
-from fedbank.protocols.curve_items import POINT, Key, Points, Random, Rows, frames
+from fedbank.protocols.curve_items import POINT, Points, Random, Rows, frames
+from fedbank.protocols.oprf_key import NAME, Life, OprfKey
 from fedbank.protocols.packed_ids import PackedIds
 from fedbank.talk.codec import I64, U8, Message, Most
 from fedbank.talk.peer import Peer
@@ -69,69 +70,10 @@ __all__ = [
 
 PURPOSE = b"fedbank-oprf-psi-v1-"
 MOST_IDS = 50_000_000
-NAME = 16  # bytes of a key's name
 ORDER = 2**252 + 27742317777372353535851937790883648493  # l (RFC 7748, section 4.1)
 
 Ids = Sequence[str] | PackedIds
 Learns = Literal["client", "both"]
-
-
-@dataclass(frozen=True)
-class Life:
-    """What both sides agree on for a key: its last day, and how many ids of clients it answers in all."""
-
-    expires: date
-    most_queries: int
-
-    def __str__(self) -> str:
-        return f"a key that answers {self.most_queries} ids until {self.expires.isoformat()}"
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class OprfKey:
-    """The server's key, its name, agreed life and how many ids it has answered. It cannot be pickled.
-
-    `to_secret_bytes` is for its owner's own file (`party.oprf_files`) and for nothing else.
-    """
-
-    name: str
-    life: Life
-    answered: int
-    key: Key
-
-    @classmethod
-    def create(cls, life: Life, random: Random = os.urandom) -> OprfKey:
-        """Draw a key; its name, 32 hexadecimal digits, is random too."""
-        return cls(random(NAME).hex(), life, 0, Key(random))
-
-    def __repr__(self) -> str:
-        return f"OprfKey({self.name}, secret)"
-
-    def __reduce__(self) -> str:
-        raise TypeError("A secret key is not to be pickled.")
-
-    def spend(self, count: int, today: date) -> OprfKey:
-        """Return the key after `count` more answers.
-
-        Raises
-        ------
-        UsageError
-            Its last day is over, or it would answer more ids than agreed.
-        """
-        remedy = "Make a new key, agree on its life and publish its tags."
-        if today > self.life.expires:
-            raise UsageError(f"The key {self.name} expired on {self.life.expires.isoformat()}. {remedy}")
-        left = self.life.most_queries - self.answered
-        if count > left:
-            raise UsageError(
-                f"The key {self.name} answers {self.life.most_queries} ids in its life and has {left} left; "
-                f"{count} are asked for. {remedy}"
-            )
-        return replace(self, answered=self.answered + count)
-
-    def to_secret_bytes(self) -> bytes:
-        """The scalar itself, for the owner's key file."""
-        return self.key.to_secret_bytes()
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -13,7 +13,7 @@ from fedbank.talk.peer import Peer
 
 __all__ = ["VERSION", "Greeting", "greet"]
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, repr=False)
