@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-#include "aes128.hpp"
+#include "aes.hpp"
 #include "parallel.hpp"
 #include "partition.hpp"
 
@@ -53,7 +53,7 @@ public:
     explicit Hash(const std::uint8_t* key) {
         std::uint8_t counters[16 * 5] = {};
         for (std::uint8_t i = 0; i < 5; ++i) counters[16 * i] = i;
-        Aes128(key).encrypt(counters, 5, reinterpret_cast<std::uint8_t*>(keys_));
+        aes().encrypt(AesKey(key), counters, reinterpret_cast<std::uint8_t*>(keys_), 5);
     }
     std::uint32_t operator()(const Rows& rows, std::size_t i) const {
         std::uint64_t sum = keys_[8];

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstring>
 
-#include "aes128.hpp"
+#include "aes.hpp"
 #include "gf128.hpp"
 #include "okvs_cluster.hpp"
 #include "parallel.hpp"
@@ -24,14 +24,14 @@ struct Grouped {
     std::vector<std::size_t> begins;
 };
 
-Grouped grouped(const std::uint8_t* items, std::size_t count, const Aes128& cipher, std::size_t clusters,
+Grouped grouped(const std::uint8_t* items, std::size_t count, const AesKey& cipher, std::size_t clusters,
                 unsigned threads) {
     std::vector<std::uint16_t> cluster(clusters > 1 ? count : 0);
     if (clusters > 1)
         in_parallel((count + batch - 1) / batch, threads, [&](std::size_t part) {
             Gf128 hash[batch];
             std::size_t from = part * batch, piece = std::min(batch, count - from);
-            cipher.encrypt(items + 16 * from, piece, reinterpret_cast<std::uint8_t*>(hash));
+            aes().encrypt(cipher, items + 16 * from, reinterpret_cast<std::uint8_t*>(hash), piece);
             for (std::size_t i = 0; i < piece; ++i)
                 cluster[from + i] = static_cast<std::uint16_t>(cluster_of(hash[i], clusters));
             wipe(hash, sizeof hash);
@@ -69,7 +69,7 @@ std::vector<Stretch> stretches_of(const Grouped& groups) {
 
 class Decoder {
 public:
-    Decoder(const OkvsShape& shape, const Aes128& cipher)
+    Decoder(const OkvsShape& shape, const AesKey& cipher)
         : sparse_count_(shape.sparse), cipher_(cipher), hash_(batch), sum_(batch), dense_(shape.dense) {}
 
     // Read from this cluster's piece of the table, of which the dense elements are copied to where they are aligned.
@@ -86,7 +86,7 @@ public:
             hash_[i] = element(items + 16 * std::size_t{order[i]});
         }
         auto* hashes = reinterpret_cast<std::uint8_t*>(hash_.data());
-        cipher_.encrypt(hashes, count, hashes);
+        aes().encrypt(cipher_, hashes, hashes, count);
         for (std::size_t i = 0; i < count; ++i) {
             sum_[i] = {};
             if (!sparse_count_) continue;
@@ -100,7 +100,7 @@ public:
 private:
     const std::uint8_t* sparse_ = nullptr;
     std::size_t sparse_count_;
-    const Aes128& cipher_;
+    const AesKey& cipher_;
     Secret<Gf128> hash_, sum_, dense_;
 };
 
@@ -108,7 +108,7 @@ private:
 
 void okvs_encode(const std::uint8_t* items, const std::uint8_t* values, std::size_t count, const std::uint8_t* seed,
                  const OkvsShape& shape, const Key& key, unsigned threads, std::uint8_t* table) {
-    Aes128 cipher(seed);
+    AesKey cipher(seed);
     Grouped groups = grouped(items, count, cipher, shape.clusters, threads);
     for (std::size_t c = 0; c < shape.clusters; ++c)
         if (groups.begins[c + 1] - groups.begins[c] > shape.capacity) throw overfull;
@@ -123,7 +123,7 @@ void okvs_encode(const std::uint8_t* items, const std::uint8_t* values, std::siz
             cluster.values()[i] = element(values + 16 * std::size_t{order[i]});
         }
         auto* hashes = reinterpret_cast<std::uint8_t*>(cluster.hashes());
-        cipher.encrypt(hashes, here, hashes);
+        aes().encrypt(cipher, hashes, hashes, here);
         Stream random(key, Purpose::okvs_free, c);
         cluster.solve(here, random);
         std::memcpy(table + 16 * c * shape.width(), cluster.table().data(), 16 * shape.width());
@@ -132,7 +132,7 @@ void okvs_encode(const std::uint8_t* items, const std::uint8_t* values, std::siz
 
 void okvs_decode(const std::uint8_t* items, std::size_t count, const std::uint8_t* table, const std::uint8_t* seed,
                  const OkvsShape& shape, unsigned threads, std::uint8_t* values) {
-    Aes128 cipher(seed);
+    AesKey cipher(seed);
     Grouped groups = grouped(items, count, cipher, shape.clusters, threads);
     std::vector<Stretch> stretches = stretches_of(groups);
     with_each(stretches.size(), threads, [&] { return Decoder(shape, cipher); }, [&](Decoder& decoder, std::size_t k) {
@@ -145,13 +145,13 @@ void okvs_decode(const std::uint8_t* items, std::size_t count, const std::uint8_
 
 std::size_t okvs_failures(std::size_t items, std::size_t sparse, std::size_t dense, std::size_t instances,
                           const std::uint8_t* seed, unsigned threads) {
-    Aes128 cipher(seed);
+    AesKey cipher(seed);
     std::atomic<std::size_t> failures{0};
     OkvsShape shape{1, items, sparse, dense};
     with_each(instances, threads, [&] { return Cluster(shape); }, [&](Cluster& cluster, std::size_t instance) {
         for (std::size_t i = 0; i < items; ++i) cluster.hashes()[i] = {i, instance};
         auto* hashes = reinterpret_cast<std::uint8_t*>(cluster.hashes());
-        cipher.encrypt(hashes, items, hashes);
+        aes().encrypt(cipher, hashes, hashes, items);
         failures += !cluster.solvable(items);
     });
     return failures;

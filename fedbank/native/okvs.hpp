@@ -32,7 +32,7 @@ struct OkvsFailure {
 
 // The table, (size, 16) bytes. Elements that the equations leave free come from ChaCha20 under `key`. Throws OkvsFailure:
 // more items in a cluster than its capacity, dependent equations, or an item twice. Items differ from each other.
-// Memory beside the arrays: 6 bytes an item and, for each thread, about 100 bytes an item of one cluster.
+// Memory beside the arrays: 6 bytes an item and, for each thread, about 80 bytes an item of one cluster.
 void okvs_encode(const std::uint8_t* items, const std::uint8_t* values, std::size_t count, const std::uint8_t* seed,
                  const OkvsShape& shape, const Key& key, unsigned threads, std::uint8_t* table);
 

@@ -28,7 +28,7 @@ __all__ = ["Shape", "decode", "encode", "shape_of"]
 
 Bytes = npt.NDArray[np.uint8]
 # Items that a cluster holds on average, so that its equations and its piece of the table stay near the processor. With
-# 2^13 or 2^14 encoding takes the same time, for 8 % or 3 % more columns (scripts/bench/okvs.py).
+# 2^13 or 2^14 encoding takes the same time, for 8 % or 3 % more columns.
 CLUSTER = 2**15
 FEWEST_SPARSE = 2**7
 FEWEST_FITTED = 2**9
