@@ -19,6 +19,7 @@ from fedbank.errors import PeerError, PeerGone, UsageError
 from fedbank.party.job import Job, parse
 from fedbank.party.steps import Steps
 from fedbank.party.training import ActiveResult, PassiveResult, Setting, train_active, train_passive, worker_processes
+from fedbank.protocols.alignment import Alignment
 from fedbank.talk.links import Link, LocalLink
 from fedbank.talk.peer import Peer
 
@@ -36,12 +37,14 @@ class Simulation:
     active, passive : the parties' own results, the passive ones by name
     peers : the active party's end of each conversation, with its transcript
     steps : each party's steps with their times
+    alignments : how people were matched with each passive party, and why so
     """
 
     active: ActiveResult
     passive: dict[str, PassiveResult]
     peers: dict[str, Peer] = field(repr=False)
     steps: dict[str, Steps] = field(repr=False)
+    alignments: dict[str, Alignment] = field(repr=False)
 
 
 def simulate(
@@ -99,15 +102,14 @@ def simulate(
         threads = [threading.Thread(target=run_passive, args=(party,), daemon=True) for party in job.passive]
         for thread in threads:
             thread.start()
+        setting = Setting(job, steps[job.active], spread, threads=workers)
         with _ends(list(peers.values()), steps[job.active], errors):
-            active.append(
-                train_active(peers, ready[job.active], Setting(job, steps[job.active], spread, threads=workers))
-            )
+            active.append(train_active(peers, ready[job.active], setting))
         for thread in threads:
             thread.join()
     if errors:
         raise next((error for error in errors if not isinstance(error, PeerError | PeerGone)), errors[0])
-    return Simulation(active[0], passive, peers, steps)
+    return Simulation(active[0], passive, peers, steps, setting.alignments)
 
 
 @contextlib.contextmanager

@@ -46,6 +46,17 @@ def test_both_sides_find_the_same_people_in_one_order(case: Case) -> None:
         assert (case.home(party) / f"matched-{'bank' if party == 'regulator' else 'regulator'}.csv").exists()
 
 
+def test_a_run_says_how_people_were_matched_and_why(case: Case) -> None:
+    """On both sides' screens and in both reports."""
+    reason = "ECDH: 57 and 57 ids are few; VOLE pays from 4,096 on."
+    for party, ended in case.both("run").items():
+        assert ended.well, ended
+        assert reason in ended.output
+        report = (case.home(party) / "report.html").read_text(encoding="utf-8")
+        assert reason in report
+        assert "ECDH, Curve25519" in report
+
+
 @pytest.mark.parametrize("learns", ["active", "size"])
 def test_the_passive_side_may_learn_nothing(case: Case, learns: str) -> None:
     ended = case.both("match", "--learns", learns)

@@ -259,3 +259,16 @@ class TestErrorsAreTheTrueCause:
         monkeypatch.setattr(MODULE, "train_active", fails)
         with pytest.raises(ZeroDivisionError):
             simulate(job("regulator", "bank"), {"regulator": held("regulator", label=True), "bank": held("bank")})
+
+
+@pytest.mark.parametrize("alignment", ["ecdh", "vole"])
+def test_either_set_intersection_gives_the_same_model(alignment: str) -> None:
+    """What a job asks for is used and named, and the model does not depend on it."""
+    tables = {"regulator": held("regulator", label=True), "bank": held("bank")}
+    done = simulate(job("regulator", "bank", alignment=alignment, blinding="same"), tables)
+    chosen = simulate(job("regulator", "bank", blinding="same"), tables)
+    assert done.alignments["bank"].protocol == alignment
+    assert done.alignments["bank"].reason == f"{alignment.upper()}, as asked for: 150 and 120 ids."
+    assert chosen.alignments["bank"].reason == "ECDH: 150 and 120 ids are few; VOLE pays from 4,096 on."
+    np.testing.assert_array_equal(done.active.people.ids, chosen.active.people.ids)
+    np.testing.assert_allclose(done.active.final, chosen.active.final)
