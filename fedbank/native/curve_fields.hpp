@@ -13,7 +13,8 @@
 //   AVX2      below 2^59         below 2^26 + 2^20
 //   portable  below 2^52         below 2^56
 //
-// `plus` and `minus` take both.
+// `plus` and `minus` take both; on the portable path `minus` subtracts what is below 2^55, as any product is, or the sum
+// of a few.
 #pragma once
 #include <type_traits>
 
