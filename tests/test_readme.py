@@ -73,7 +73,9 @@ def test_the_commands_for_two_machines(tmp_path):
             assert waiting.returncode == 0, said
             waiting = None
     (result,) = (tmp_path / "parties/regulator/store").glob("trial-*")
-    assert {"half.json", "matched-bank.csv", "new-scores.csv", "report.html", "roc.png", "scores.csv"} <= {f.name for f in result.iterdir()}
+    assert {"half.json", "matched-bank.csv", "new-scores.csv", "report.html", "roc.png", "scores.csv"} <= {
+        f.name for f in result.iterdir()
+    }
     (other,) = (tmp_path / "parties/bank/store").glob("trial-*")
     assert {"half.json", "matched-regulator.csv", "report.html"} <= {file.name for file in other.iterdir()}
     assert not list((tmp_path / "parties/bank").rglob("*scores*"))
