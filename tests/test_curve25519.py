@@ -1,5 +1,5 @@
-"""Multiplication on Curve25519 on every instruction set that this machine runs: the vectors of RFC 7748, `cryptography`,
-and the RFC's ladder in plain integers."""
+"""Multiplication on Curve25519 on every instruction set: the vectors of RFC 7748, `cryptography`, and the RFC's
+ladder in plain integers."""
 
 from collections.abc import Iterator
 

@@ -24,7 +24,7 @@ from fedbank.models.evaluation import TEST, TRAIN
 from fedbank.models.trees import BoostingParameters
 from fedbank.party import training
 from fedbank.party.job import Job
-from fedbank.protocols import alignment, curve_items, ecdh_psi, paillier_histogram, plain_histogram
+from fedbank.protocols import alignment, ecdh_psi, paillier_histogram, plain_histogram, set_items
 from fedbank.protocols.hash_to_curve import hash_to_u
 from fedbank.protocols.histogram import BinMatrix, Shape
 from fedbank.protocols.paillier_histogram import Packing
@@ -75,7 +75,7 @@ def random_points(count):
 
 
 def tags_of(points, width):
-    return curve_items.short_tags(points, ecdh_psi.PURPOSE + b"tag\0", width, 1)
+    return set_items.short_tags(points, ecdh_psi.PURPOSE + b"tag\0", width, 1)
 
 
 def random_tags(count, width):
@@ -103,7 +103,7 @@ class TestIntersection:
         """What a side hears, from its number of ids, its random tape, its output and the peer's number."""
         key = ecdh_psi.Key(tape)
         order = ecdh_psi.secret_order(own_count, tape)
-        width = curve_items.tag_bytes(own_count + their_count)
+        width = set_items.tag_bytes(own_count + their_count)
         masked = random_points(their_count)
         shuffled = masked[ecdh_psi.secret_order(their_count, os.urandom)]
         messages = [ecdh_psi.Agreed(learns), ecdh_psi.SetSize(their_count), ecdh_psi.Masked(shuffled)]
@@ -116,7 +116,7 @@ class TestIntersection:
             tags[ecdh_psi.secret_order(own_count, os.urandom)[:count]] = shared
         else:
             place = np.argsort(order)  # of each row among the masked points
-            tags[place[output]] = shared[curve_items.in_byte_order(shared)]
+            tags[place[output]] = shared[set_items.in_byte_order(shared)]
         return [*messages, ecdh_psi.Doubled(tags)]
 
     def side(self, side, learns):
@@ -458,7 +458,7 @@ class TestJob:
         yield ecdh_psi.Agreed("both")
         yield ecdh_psi.SetSize(theirs)
         yield ecdh_psi.Masked(self.zeros(theirs, 32, kind=np.uint8))
-        yield ecdh_psi.Doubled(self.zeros(own, curve_items.tag_bytes(own + theirs), kind=np.uint8))
+        yield ecdh_psi.Doubled(self.zeros(own, set_items.tag_bytes(own + theirs), kind=np.uint8))
 
     def heard_by_active(self, wins):
         """From the sizes of both sets, the number of columns, and how many splits the bank won on each level."""

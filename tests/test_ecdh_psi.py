@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from reference_hash_to_curve import hash_to_u
 
 from fedbank.errors import PeerError, PeerGone, UsageError
-from fedbank.protocols import curve_items, ecdh_psi
-from fedbank.protocols.curve_items import SUITE, frames, in_byte_order, rising, secret_order, tag_bytes
+from fedbank.protocols import ecdh_psi, set_items
 from fedbank.protocols.ecdh_psi import PURPOSE, Agreed, Doubled, Key, Masked, SetSize, hash_ids, receiver, sender
 from fedbank.protocols.packed_ids import PackedIds
+from fedbank.protocols.set_items import SUITE, frames, in_byte_order, rising, secret_order, tag_bytes
 from fedbank.talk.codec import Message, encode
 from fedbank.talk.links import LocalLink, ShapedLink
 from fedbank.talk.peer import Frame, Peer, Stopped
@@ -62,7 +62,7 @@ def check(left: Sequence[str], right: Sequence[str], learns: str, talk: Any) -> 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames of two items."""
-    monkeypatch.setattr(curve_items, "FRAME", 2)
+    monkeypatch.setattr(set_items, "FRAME", 2)
 
 
 # Worked example

@@ -19,8 +19,7 @@ from overhearing import kinds, overhear, replay, sizes
 from reference_hash_to_curve import hash_to_u
 
 from fedbank.errors import PeerError, PeerGone, UsageError
-from fedbank.protocols import curve_items, oprf_psi
-from fedbank.protocols.curve_items import SUITE, Key, rising, tag_bytes
+from fedbank.protocols import oprf_psi, set_items
 from fedbank.protocols.oprf_psi import (
     ORDER,
     PURPOSE,
@@ -38,6 +37,7 @@ from fedbank.protocols.oprf_psi import (
     server,
 )
 from fedbank.protocols.packed_ids import PackedIds
+from fedbank.protocols.set_items import SUITE, Key, rising, tag_bytes
 from fedbank.talk.codec import Message, encode
 from fedbank.talk.peer import Frame, Peer, Stopped
 
@@ -88,7 +88,7 @@ def check(large: Sequence[str], small: Sequence[str], learns: str, talk: Any) ->
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames of two items."""
-    monkeypatch.setattr(curve_items, "FRAME", 2)
+    monkeypatch.setattr(set_items, "FRAME", 2)
 
 
 # Worked example
@@ -208,9 +208,9 @@ def test_blinding_is_undone(random: bytes) -> None:
 def test_the_order_of_the_group_is_right() -> None:
     """l is a prime (Fermat, some bases), and l + 1 times a hashed point is the point again."""
     assert all(pow(base, ORDER - 1, ORDER) == 1 for base in (2, 3, 5, 7))
-    points = curve_items.hash_ids(BANK, KIND, PURPOSE)
+    points = set_items.hash_ids(BANK, KIND, PURPOSE)
     np.testing.assert_array_equal(
-        curve_items.multiply((ORDER + 1).to_bytes(32, "little"), points, "This side", 1), points
+        set_items.multiply((ORDER + 1).to_bytes(32, "little"), points, "This side", 1), points
     )
 
 
@@ -231,12 +231,12 @@ def test_the_small_divisors_beside_the_order_are_few() -> None:
 
 def test_what_lies_outside_the_group_is_dropped_from_an_answer() -> None:
     """An answer plus a point of order two (u = 0), whose u-coordinate is 1 / u, gives the same as the answer itself."""
-    points = curve_items.hash_ids(["ann"], KIND, PURPOSE)
+    points = set_items.hash_ids(["ann"], KIND, PURPOSE)
     prime = 2**255 - 19
     shifted = pow(int.from_bytes(points.tobytes(), "little"), -1, prime).to_bytes(32, "little")
     undo = oprf_psi._inverses(oprf_psi._blinds(1, os.urandom))
-    one = curve_items.multiply(undo, points, "This side", 1)
-    other = curve_items.multiply(undo, np.frombuffer(shifted, np.uint8).reshape(1, 32), "This side", 1)
+    one = set_items.multiply(undo, points, "This side", 1)
+    other = set_items.multiply(undo, np.frombuffer(shifted, np.uint8).reshape(1, 32), "This side", 1)
     np.testing.assert_array_equal(one, other)
 
 
@@ -349,7 +349,7 @@ def test_a_key_shows_nothing_and_cannot_leave_the_process() -> None:
 # A bad peer at every receive. The server has five ids and answers three; the client has three ids
 
 NAME = bytes(range(16))
-POINTS = Key().times(curve_items.hash_ids(REGULATOR, KIND, PURPOSE))
+POINTS = Key().times(set_items.hash_ids(REGULATOR, KIND, PURPOSE))
 FIXED = OprfKey.create(LIFE, lambda count: bytes(range(count)))
 PUBLISHED = publish(FIXED, BANK, KIND)
 PLACES = np.array([1, 4])
@@ -516,13 +516,13 @@ def simulate_for_client(ids: Sequence[str], hits: Any, count: int, random: Any) 
     key = Key()
     width = tag_bytes(count + LIFE.most_queries)
     packed = PackedIds.of(ids)
-    points = curve_items.hash_ids(packed, KIND, PURPOSE)
+    points = set_items.hash_ids(packed, KIND, PURPOSE)
     blinds = oprf_psi._blinds(len(ids), random)
-    answer = key.times(curve_items.multiply(blinds, points, "simulator", 1))
+    answer = key.times(set_items.multiply(blinds, points, "simulator", 1))
     known = oprf_psi._tags(packed, KIND, key.times(points), width, 1)[hits]
     others = np.frombuffer(os.urandom(width * (count - len(hits))), np.uint8).reshape(-1, width)
     tags = np.concatenate([known, others])
-    tags = tags[curve_items.in_byte_order(tags)]
+    tags = tags[set_items.in_byte_order(tags)]
     return [terms(count=count), TagFrame(tags), Evaluated(answer)]
 
 
@@ -601,7 +601,7 @@ def test_the_place_of_a_person_among_the_tags_is_random() -> None:
 
 
 def test_without_the_sorting_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curve_items, "in_byte_order", lambda tags: np.arange(len(tags)))
+    monkeypatch.setattr(set_items, "in_byte_order", lambda tags: np.arange(len(tags)))
     assert scipy.stats.chisquare(first_rows()).pvalue < CONFIDENCE
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedbank.protocols import curve_items, ecdh_psi, oprf_psi
+from fedbank.protocols import ecdh_psi, oprf_psi, set_items
 from fedbank.protocols.oprf_psi import Life, OprfKey
 
 Converse = Callable[..., Any]
@@ -81,7 +81,7 @@ def check_case(converse: Converse, case: Any) -> None:
     """Frames of the drawn size."""
     (protocol, learns), frame, left, right = case
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curve_items, "FRAME", frame)
+        patch.setattr(set_items, "FRAME", frame)
         check(converse, protocol, learns, left, right, set(left) & set(right))
 
 

@@ -144,7 +144,7 @@ struct Pair {
 // One step of the ladder (RFC 7748, section 5): the other point becomes the sum of both, and the first is doubled, or
 // the other one where the mask says so. Both enter the sum in the same way, so only what is doubled is chosen. The order
 // is such that no product waits for the one before it.
-FEDBANK_INLINE void step(Pair& pair, Mask other, const Element& u) {
+FEDBANK_LONG void step(Pair& pair, Mask other, const Element& u) {
     Lifted one = times<Lifted>(pair.other_difference, pair.sum);
     Product two = times(pair.other_sum, pair.difference);
     Lifted aa = square<Lifted>(choose(other, pair.other_sum, pair.sum));
@@ -199,11 +199,11 @@ struct Mapped {
     Element top, bottom, v;  // u = top / bottom, and v
 };
 
-FEDBANK_INLINE Element constant(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) {
+FEDBANK_LONG Element constant(std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) {
     Words words = {word(a), word(b), word(c), word(d)};
     return reduced(words);
 }
-FEDBANK_INLINE Element negative(const Element& x) { return minus(element(0), x); }
+FEDBANK_LONG Element negative(const Element& x) { return minus(element(0), x); }
 FEDBANK_INLINE Mask equal(const Product& x, const Product& y) { return is_zero(minus(x, y)); }
 FEDBANK_INLINE Mask is_odd(const Element& x) { return ~is_zero(canonical(x).word[0] & word(1)); }
 

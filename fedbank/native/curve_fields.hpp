@@ -13,7 +13,8 @@
 //   AVX2      below 2^59         below 2^26 + 2^20
 //   portable  below 2^52         below 2^56
 //
-// `plus` and `minus` take both.
+// `plus` and `minus` take both; on the portable path `minus` subtracts what is below 2^55, as any product is, or the sum
+// of a few.
 #pragma once
 #include <type_traits>
 
@@ -24,6 +25,18 @@ namespace {
 
 constexpr std::size_t lanes = Lanes::width;
 #define FEDBANK_INLINE static inline __attribute__((always_inline))
+// What is long when unrolled. Under the sanitizers, which watch each access, all of it in one function would take minutes
+// to compile.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__  // Clang's way to say it
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define FEDBANK_LONG static __attribute__((noinline))
+#else
+#define FEDBANK_LONG FEDBANK_INLINE
+#endif
 
 #if defined(__AVX2__) && !defined(__AVX512F__)
 constexpr std::size_t limbs = 10;
@@ -75,7 +88,7 @@ FEDBANK_INLINE Word rotated(Word x) {
 // The limbs of 2^9 p.
 constexpr std::uint64_t above(std::size_t i) { return (full(i) - (i ? 0 : 18)) << 9; }
 
-FEDBANK_INLINE Element carried(const Product& x) {
+FEDBANK_LONG Element carried(const Product& x) {
     Element out;
     out.limb[0] = low(x.limb[0] & word(full(0)), x.limb[4] >> 51, word(19));
     for (std::size_t i = 1; i < 5; ++i) out.limb[i] = (x.limb[i] & word(full(i))) + (x.limb[i - 1] >> 51);
@@ -83,7 +96,7 @@ FEDBANK_INLINE Element carried(const Product& x) {
 }
 
 // Ten columns to five: the upper ones come back 19 times. The last one is still to be doubled.
-FEDBANK_INLINE Product folded(const Word (&sum)[10]) {
+FEDBANK_LONG Product folded(const Word (&sum)[10]) {
     Word back = word(19), back_twice = word(38);
     __asm__("" : "+v"(back), "+v"(back_twice));  // one multiplication, not the four shifts and additions of a constant
     Product out;
@@ -95,7 +108,7 @@ FEDBANK_INLINE Product folded(const Word (&sum)[10]) {
 // The upper parts of the products of limbs weigh 2^52, which is twice what the next column does. What the columns start
 // from costs nothing: zero, or a multiple of p.
 template <class Result = Product>
-FEDBANK_INLINE Result times(const Element& x, const Element& y) {
+FEDBANK_LONG Result times(const Element& x, const Element& y) {
     Word sum[10] = {};
     if (std::is_same_v<Result, Lifted>)
         for (std::size_t k = 0; k < 5; ++k) sum[k] = word(k ? above(k) / 2 : above(k));
@@ -119,7 +132,7 @@ FEDBANK_INLINE Result times(const Element& x, const Element& y) {
 constexpr std::size_t crossed[10][2] = {{0, 1}, {0, 2}, {0, 3}, {0, 4}, {1, 4}, {2, 4}, {3, 4}, {1, 2}, {1, 3}, {2, 3}};
 
 template <class Result = Product>
-FEDBANK_INLINE Result square(const Element& x) {
+FEDBANK_LONG Result square(const Element& x) {
     Word sum[10] = {};
     if (std::is_same_v<Result, Lifted>)
         for (std::size_t k = 0; k < 5; ++k) sum[k] = word(above(k) / (k > 1 ? 4 : k + 1));
@@ -145,7 +158,7 @@ FEDBANK_INLINE Result square(const Element& x) {
 }
 
 // factor x + y for a factor below 2^17.
-FEDBANK_INLINE Product times_small(std::uint64_t factor, const Element& x, const Element& y) {
+FEDBANK_LONG Product times_small(std::uint64_t factor, const Element& x, const Element& y) {
     Word small = word(factor), upper[5];
     for (std::size_t i = 0; i < 5; ++i) upper[i] = high(Word{}, x.limb[i], small);
     Product out;
@@ -167,7 +180,7 @@ FEDBANK_INLINE Word rotated(Word x) {
 constexpr std::uint64_t above(std::size_t i) { return (full(i) - (i ? 0 : 18)) << 34; }  // the limbs of 2^34 p
 
 // Two chains of carries at once.
-FEDBANK_INLINE Element carried(const Product& x) {
+FEDBANK_LONG Element carried(const Product& x) {
     Element out;
     for (std::size_t i = 0; i < 10; ++i) out.limb[i] = x.limb[i];
     auto carry = [&](std::size_t i) __attribute__((always_inline)) {
@@ -183,7 +196,7 @@ FEDBANK_INLINE Element carried(const Product& x) {
 
 // Two limbs of 25 bits weigh twice what their column does; columns beyond the last come back 19 times.
 template <class Result = Product>
-FEDBANK_INLINE Result times(const Element& x, const Element& y) {
+FEDBANK_LONG Result times(const Element& x, const Element& y) {
     Word back[10];
     for (std::size_t j = 1; j < 10; ++j) back[j] = half_product(y.limb[j], word(19));
     Result out{};
@@ -200,7 +213,7 @@ FEDBANK_INLINE Result times(const Element& x, const Element& y) {
 }
 
 template <class Result = Product>
-FEDBANK_INLINE Result square(const Element& x) {
+FEDBANK_LONG Result square(const Element& x) {
     Word back[10];
     for (std::size_t j = 5; j < 10; ++j) back[j] = half_product(x.limb[j], word(19));
     Result out{};
@@ -218,7 +231,7 @@ FEDBANK_INLINE Result square(const Element& x) {
     return out;
 }
 
-FEDBANK_INLINE Product times_small(std::uint64_t factor, const Element& x, const Element& y) {
+FEDBANK_LONG Product times_small(std::uint64_t factor, const Element& x, const Element& y) {
     Product out;
     for (std::size_t i = 0; i < 10; ++i) out.limb[i] = y.limb[i] + half_product(x.limb[i], word(factor));
     return out;
@@ -239,8 +252,8 @@ FEDBANK_INLINE Word rotated(Word x) {
 
 constexpr std::uint64_t above(std::size_t i) { return (full(i) - (i ? 0 : 18)) << 4; }  // the limbs of 16 p
 
-FEDBANK_INLINE Element carried(const Product& x) { return {x}; }  // nothing to do
-FEDBANK_INLINE Element settled(const Product& x) {
+FEDBANK_LONG Element carried(const Product& x) { return {x}; }  // nothing to do
+FEDBANK_LONG Element settled(const Product& x) {
     Element out;
     out.limb[0] = (x.limb[0] & full(0)) + 19 * (x.limb[4] >> 51);
     for (std::size_t i = 1; i < 5; ++i) out.limb[i] = (x.limb[i] & full(i)) + (x.limb[i - 1] >> 51);
@@ -249,7 +262,7 @@ FEDBANK_INLINE Element settled(const Product& x) {
 
 using Wide = unsigned __int128;
 
-FEDBANK_INLINE Product folded(Wide (&sum)[5]) {
+FEDBANK_LONG Product folded(Wide (&sum)[5]) {
     Product out;
     for (std::size_t i = 0; i < 4; ++i) {
         out.limb[i] = static_cast<Word>(sum[i]) & full(i);
@@ -263,14 +276,14 @@ FEDBANK_INLINE Product folded(Wide (&sum)[5]) {
 }
 
 template <class Result>
-FEDBANK_INLINE Result lifted(Product x) {
+FEDBANK_LONG Result lifted(Product x) {
     if (std::is_same_v<Result, Lifted>)
         for (std::size_t i = 0; i < 5; ++i) x.limb[i] += above(i);
     return {x};
 }
 
 template <class Result = Product>
-FEDBANK_INLINE Result times(const Element& x, const Element& y) {
+FEDBANK_LONG Result times(const Element& x, const Element& y) {
     Wide sum[5] = {};
 #pragma GCC unroll 5
     for (std::size_t i = 0; i < 5; ++i)
@@ -281,7 +294,7 @@ FEDBANK_INLINE Result times(const Element& x, const Element& y) {
 }
 
 template <class Result = Product>
-FEDBANK_INLINE Result square(const Element& x) {
+FEDBANK_LONG Result square(const Element& x) {
     Wide sum[5] = {};
 #pragma GCC unroll 5
     for (std::size_t i = 0; i < 5; ++i)
@@ -291,7 +304,7 @@ FEDBANK_INLINE Result square(const Element& x) {
     return lifted<Result>(folded(sum));
 }
 
-FEDBANK_INLINE Product times_small(std::uint64_t factor, const Element& x, const Element& y) {
+FEDBANK_LONG Product times_small(std::uint64_t factor, const Element& x, const Element& y) {
     Wide sum[5];
     for (std::size_t i = 0; i < 5; ++i) sum[i] = static_cast<Wide>(x.limb[i]) * factor + y.limb[i];
     return folded(sum);
@@ -300,38 +313,38 @@ FEDBANK_INLINE Product times_small(std::uint64_t factor, const Element& x, const
 #endif
 
 #if defined(__AVX2__)
-FEDBANK_INLINE Element settled(const Product& x) { return carried(x); }
+FEDBANK_LONG Element settled(const Product& x) { return carried(x); }
 #endif
 
-FEDBANK_INLINE Element plus(const Product& x, const Product& y) {
+FEDBANK_LONG Element plus(const Product& x, const Product& y) {
     Product sum;
     for (std::size_t i = 0; i < limbs; ++i) sum.limb[i] = x.limb[i] + y.limb[i];
     return carried(sum);
 }
 
-FEDBANK_INLINE Element minus(const Lifted& x, const Product& y) {
+FEDBANK_LONG Element minus(const Lifted& x, const Product& y) {
     Product difference;
     for (std::size_t i = 0; i < limbs; ++i) difference.limb[i] = x.limb[i] - y.limb[i];
     return settled(difference);
 }
 
-FEDBANK_INLINE Element minus(const Product& x, const Product& y) {
+FEDBANK_LONG Element minus(const Product& x, const Product& y) {
     Lifted more;
     for (std::size_t i = 0; i < limbs; ++i) more.limb[i] = x.limb[i] + word(above(i));
     return minus(more, y);
 }
 
-FEDBANK_INLINE Element choose(Mask mask, const Element& yes, const Element& no) {
+FEDBANK_LONG Element choose(Mask mask, const Element& yes, const Element& no) {
     Element out;
     for (std::size_t i = 0; i < limbs; ++i) out.limb[i] = choose(mask, yes.limb[i], no.limb[i]);
     return out;
 }
 
-FEDBANK_INLINE Element element(std::uint64_t small) { return {{{word(small)}}}; }
+FEDBANK_LONG Element element(std::uint64_t small) { return {{{word(small)}}}; }
 
 // x y and x^2, ready for the next multiplication.
-FEDBANK_INLINE Element multiplied(const Element& x, const Element& y) { return carried(times(x, y)); }
-FEDBANK_INLINE Element squared(const Element& x) { return carried(square(x)); }
+FEDBANK_LONG Element multiplied(const Element& x, const Element& y) { return carried(times(x, y)); }
+FEDBANK_LONG Element squared(const Element& x) { return carried(square(x)); }
 
 // The bits from 2^first on, of a number in words, least significant first.
 template <std::size_t words>

@@ -10,6 +10,7 @@
 #include <functional>
 #include <stdexcept>
 
+#include "curve25519.hpp"
 #include "hint.hpp"
 #include "kernels.hpp"
 #include "rlwe.hpp"
@@ -305,13 +306,59 @@ void polynomial_of_seed(Input& input) {
     for (std::uint64_t x : polynomial) expect(x < p, "A public polynomial has a residue above its prime.");
 }
 
+// ---- both: points ----
+
+// Multiplications commute, in one batch and another; points of small order end at zero in both orders.
+void points(Input& input) {
+    std::size_t count = input.choice(10), threads = input.choice(2) + 1;
+    Bytes points = input.peer(32 * count), scalars = input.peer(32 * count);
+    Key scalar = input.seed();
+    scalar[31] &= 127;
+    for (std::size_t i = 0; i < count; ++i) scalars[32 * i + 31] &= 127;
+    auto once = [&](const Bytes& from) {
+        Bytes out(32 * count);
+        multiply_points(scalar, from.data(), count, static_cast<unsigned>(threads), out.data());
+        return out;
+    };
+    auto each = [&](const Bytes& from) {
+        Bytes out(32 * count);
+        multiply_each(scalars.data(), from.data(), count, static_cast<unsigned>(threads), out.data());
+        return out;
+    };
+    Bytes one = on_every_path<Bytes>([&] { return each(once(points)); });
+    Bytes other = on_every_path<Bytes>([&] { return once(each(points)); });
+    expect(one == other, "Multiplications do not commute.");
+}
+
+// A message's point does not depend on the others of its batch.
+void messages(Input& input) {
+    std::size_t count = input.choice(10), domain_bytes = input.choice(255) + 1, threads = input.choice(2) + 1;
+    std::vector<std::int64_t> offsets{0};
+    for (std::size_t i = 0; i < count; ++i)
+        offsets.push_back(offsets.back() + static_cast<std::int64_t>(input.choice(256) * (1 + i % 2)));
+    Bytes data = input.peer(static_cast<std::size_t>(offsets.back())), domain = input.peer(domain_bytes);
+    Bytes batch = on_every_path<Bytes>([&] {
+        Bytes out(32 * count);
+        hash_points({data.data(), offsets.data()}, count, {domain.data(), domain_bytes},
+                    static_cast<unsigned>(threads), out.data());
+        return out;
+    });
+    use_kernels("portable");
+    for (std::size_t i = 0; i < count; ++i) {
+        Bytes alone(32);
+        hash_points({data.data(), &offsets[i]}, 1, {domain.data(), domain_bytes}, 1, alone.data());
+        expect(std::equal(alone.begin(), alone.end(), &batch[32 * i]), "A hash depends on the messages beside it.");
+    }
+}
+
 }  // namespace
 }  // namespace fedbank
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace fedbank;
     Input input(data, size);
-    constexpr void (*targets[])(Input&) = {matrix_holder, vector_holder, word_sums, hint_of_seed, polynomial_of_seed};
+    constexpr void (*targets[])(Input&) = {matrix_holder, vector_holder, word_sums, hint_of_seed, polynomial_of_seed,
+                                           points, messages};
     targets[input.choice(std::size(targets))](input);
     return 0;
 }

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fedbank.errors import UsageError
-from fedbank.protocols.curve_items import Key
 from fedbank.protocols.oprf_key import Life, OprfKey
 from fedbank.protocols.oprf_psi import Published
+from fedbank.protocols.set_items import Key
 
 __all__ = ["KeyFiles", "PublishedFiles", "TagFiles"]
 

@@ -1,6 +1,6 @@
 """Private set intersection by Diffie-Hellman: who learns the common ids, or only their number, is a parameter.
 
-H hashes an id to Curve25519 (`curve_items.py`); the receiver has a fresh secret key a, the sender b; T(point) is the
+H hashes an id to Curve25519 (`set_items.py`); the receiver has a fresh secret key a, the sender b; T(point) is the
 start of SHA-256(point), 5 to 12 bytes.
 
 1. receiver -> sender: a * H(x) for its ids x, shuffled.      sender -> receiver: b * H(y), shuffled.
@@ -40,9 +40,9 @@ from typing import Literal, get_args, overload
 import numpy as np
 
 from fedbank.errors import PeerError, UsageError
-from fedbank.protocols import curve_items
-from fedbank.protocols.curve_items import POINT, Key, Points, Random, Rows, frames, secret_order
+from fedbank.protocols import set_items
 from fedbank.protocols.packed_ids import PackedIds
+from fedbank.protocols.set_items import POINT, Key, Points, Random, Rows, frames, secret_order
 from fedbank.talk.codec import U8, Message, Most
 from fedbank.talk.peer import Peer
 
@@ -204,7 +204,7 @@ def sender(
 
 def hash_ids(ids: Ids, kind: str, threads: int = 1) -> Points:
     """Hash each id to a u-coordinate; uint8 array (len(ids), 32)."""
-    return curve_items.hash_ids(ids, kind, PURPOSE, threads)
+    return set_items.hash_ids(ids, kind, PURPOSE, threads)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -227,14 +227,14 @@ class _Own:
     def doubled(self, points: Points, peer: Peer, width: int) -> Points:
         """The tags of a peer's points times the own key."""
         products = self.key.times(points, f"Frame Masked from {peer.name}", self.threads)
-        return curve_items.short_tags(products, PURPOSE + b"tag\0", width, self.threads)
+        return set_items.short_tags(products, PURPOSE + b"tag\0", width, self.threads)
 
 
 def _prepare(ids: Ids, kind: str, learns: str, random: Random, threads: int) -> _Own:
     """A fresh key and a secret order, before anything is sent."""
     if learns not in get_args(Learns):
         raise UsageError(f"Set intersection: 'both', 'receiver' or 'size' may be learnt, found {learns!r}.")
-    packed = curve_items.distinct_ids(ids, threads)
+    packed = set_items.distinct_ids(ids, threads)
     return _Own(packed, kind, Key(random), secret_order(len(packed), random), threads)
 
 
@@ -254,7 +254,7 @@ def _exchange(peer: Peer, own: _Own, count: int, *, answers: bool, answered: boo
     Turn i sends the own points of frame i, takes the peer's of frame i - 1 and the answer to the own of frame i - 2:
     what is awaited has long been sent, so the line's delay costs nothing, and no side runs far ahead of the other.
     """
-    width = curve_items.tag_bytes(len(own) + count)
+    width = set_items.tag_bytes(len(own) + count)
     theirs = np.empty((count, width), dtype=np.uint8)
     mine = np.empty((len(own) if answered else 0, width), dtype=np.uint8)
     ours, others, answers_due = frames(len(own)), frames(count), frames(len(mine))
@@ -292,12 +292,12 @@ def _receive_all(peer: Peer, count: int, width: int) -> Points:
 
 def _distinct(peer: Peer, frame: str, tags: Points, threads: int) -> None:
     """Refuse repeated points. Multiplied points are judged: one point has several encodings, its product only one."""
-    found = len(tags) - curve_items.repeated(tags, threads)
+    found = len(tags) - set_items.repeated(tags, threads)
     if found != len(tags):
         raise PeerError(f"Frame {frame} from {peer.name}: expected {len(tags)} distinct points, found {found}.")
 
 
 def _common(mine: Points, theirs: Points, own: _Own) -> Rows:
     """Rows of this side's table that are common, in the order of their tags."""
-    hits = np.flatnonzero(curve_items.positions(mine, theirs, own.threads) >= 0)
-    return own.order[hits[curve_items.in_byte_order(mine[hits])]]
+    hits = np.flatnonzero(set_items.positions(mine, theirs, own.threads) >= 0)
+    return own.order[hits[set_items.in_byte_order(mine[hits])]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from fedbank.errors import UsageError
-from fedbank.protocols.curve_items import Key, Random
+from fedbank.protocols.set_items import Key, Random
 
 __all__ = ["NAME", "Life", "OprfKey"]
 

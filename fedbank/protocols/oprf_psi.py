@@ -1,7 +1,7 @@
 """Private set intersection of a small set with a large one that stays: a cached oblivious pseudorandom function.
 
 The server (large set) has a key k of long life, the client (small set) nothing. H hashes an id to Curve25519
-(`curve_items.py`), l is the prime order of its group, and F(x) is the start of SHA-256(SHA-256(kind, x), k * H(x)).
+(`set_items.py`), l is the prime order of its group, and F(x) is the start of SHA-256(SHA-256(kind, x), k * H(x)).
 
 Once per key:
 1. The server computes F(y) for its ids y and sorts them by their bytes: `publish`, alone, on its own machine.
@@ -45,10 +45,10 @@ import numpy as np
 
 from fedbank import _native
 from fedbank.errors import PeerError, UsageError
-from fedbank.protocols import curve_items
-from fedbank.protocols.curve_items import POINT, Points, Random, Rows, frames
+from fedbank.protocols import set_items
 from fedbank.protocols.oprf_key import NAME, Life, OprfKey
 from fedbank.protocols.packed_ids import PackedIds
+from fedbank.protocols.set_items import POINT, Points, Random, Rows, frames
 from fedbank.talk.codec import I64, U8, Message, Most
 from fedbank.talk.peer import Peer
 
@@ -154,13 +154,13 @@ def publish(key: OprfKey, ids: Ids, kind: str, *, threads: int = 1) -> Published
     UsageError
         Duplicate ids.
     """
-    packed = curve_items.distinct_ids(ids, threads)
+    packed = set_items.distinct_ids(ids, threads)
     tags = np.empty((len(packed), _width(len(packed), key.life)), dtype=np.uint8)
     for part in frames(len(packed)):
         some = packed.take(np.arange(part.start, part.stop))
         points = key.key.times(_hash(some, kind, threads), threads=threads)
         tags[part] = _tags(some, kind, points, tags.shape[1], threads)
-    rows = curve_items.in_byte_order(tags)
+    rows = set_items.in_byte_order(tags)
     return Published(key.name, tags[rows], rows)
 
 
@@ -260,7 +260,7 @@ def client(
         answer is a point of small order.
     """
     _check_learns(learns)
-    packed = curve_items.distinct_ids(ids, threads)
+    packed = set_items.distinct_ids(ids, threads)
     terms = peer.receive(KeyTerms, name=NAME)
     _check_terms(peer, terms, life, today, most)
     name, shape = terms.name.hex(), (terms.count, _width(terms.count, life))
@@ -271,7 +271,7 @@ def client(
     if tags is None:
         cache[name] = tags = _receive_tags(peer, shape)
     mine = _evaluate(peer, packed, kind, shape[1], random, threads)
-    places = curve_items.positions(mine, tags, threads)
+    places = set_items.positions(mine, tags, threads)
     hits = np.flatnonzero(places >= 0)
     hits = hits[np.argsort(places[hits])]
     if learns == "both":
@@ -287,14 +287,14 @@ def _evaluate(peer: Peer, ids: PackedIds, kind: str, width: int, random: Random,
         asking = None
         if part is not None:
             some, blinds = ids.take(np.arange(part.start, part.stop)), _blinds(part.stop - part.start, random)
-            points = curve_items.multiply(blinds, _hash(some, kind, threads), "This side", threads)
+            points = set_items.multiply(blinds, _hash(some, kind, threads), "This side", threads)
             peer.send(Blinded(points))
             asking = (part, some, blinds)
         if asked is not None:
             place, some, blinds = asked
             answer = peer.receive(Evaluated, points=(len(some), POINT)).points
             source = f"Frame Evaluated from {peer.name}"
-            points = curve_items.multiply(_inverses(blinds), answer, source, threads)
+            points = set_items.multiply(_inverses(blinds), answer, source, threads)
             tags[place] = _tags(some, kind, points, width, threads)
             peer.progress("evaluate own ids", place.stop, len(ids))
         asked = asking
@@ -321,17 +321,17 @@ def _inverses(blinds: Points) -> Points:
 
 
 def _hash(ids: PackedIds, kind: str, threads: int) -> Points:
-    return curve_items.hash_ids(ids, kind, PURPOSE, threads)
+    return set_items.hash_ids(ids, kind, PURPOSE, threads)
 
 
 def _tags(ids: PackedIds, kind: str, points: Points, width: int, threads: int) -> Points:
     """F of each id, from k * H(id)."""
     digests = _native.digest_ids(ids.data, ids.offsets, PURPOSE + b"id\0" + kind.encode() + b"\0", threads)
-    return curve_items.short_tags(np.hstack([digests, points]), PURPOSE + b"tag\0", width, threads)
+    return set_items.short_tags(np.hstack([digests, points]), PURPOSE + b"tag\0", width, threads)
 
 
 def _width(count: int, life: Life) -> int:
-    return curve_items.tag_bytes(count + life.most_queries)
+    return set_items.tag_bytes(count + life.most_queries)
 
 
 def _receive_tags(peer: Peer, shape: tuple[int, int]) -> Points:
@@ -339,7 +339,7 @@ def _receive_tags(peer: Peer, shape: tuple[int, int]) -> Points:
     for part in frames(len(tags)):
         tags[part] = peer.receive(TagFrame, tags=(part.stop - part.start, shape[1])).tags
         peer.progress("receive tags", part.stop, len(tags))
-    if not curve_items.rising(tags):
+    if not set_items.rising(tags):
         raise PeerError(f"Frame TagFrame from {peer.name}: expected distinct tags in the order of their bytes.")
     return tags
 

@@ -29,7 +29,7 @@ id of either side and 32 threads' clusters. Held by `tests/test_vole_psi.py`; se
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +40,7 @@ from fedbank import _native
 from fedbank.errors import PeerError, UsageError
 from fedbank.protocols import okvs
 from fedbank.protocols.packed_ids import PackedIds
+from fedbank.protocols.set_items import Random, Rows, frames, positions, repeated, secret_order, short_tags
 from fedbank.protocols.vole import SilentReceiver, SilentSender
 from fedbank.talk.codec import U8, Message
 from fedbank.talk.peer import Peer
@@ -49,11 +50,8 @@ __all__ = ["Bitmap", "MaskedTable", "Tags", "VoleSeed", "VoleSetSize", "receiver
 MOST_IDS = 50_000_000
 PREFIX = b"fedbank-vole-psi-v1\0"
 STATISTICAL = 40
-PIECE = 1 << 16  # rows of a frame
 
-Rows = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
-Random = Callable[[int], bytes]
 Learns = Literal["both", "receiver"]
 Vole = Literal["silent", "ot"]
 
@@ -130,7 +128,7 @@ def receiver(
     PeerError
         The peer's set is too large, or it breaks the protocol.
     """
-    x, h = _hashed(ids, kind, random, threads)
+    x, h = _hashed(ids, kind, threads)
     peer.send(VoleSetSize(len(x)))
     count = _peer_count(peer, most)
     shape = okvs.shape_of(len(x))
@@ -138,15 +136,15 @@ def receiver(
     seed = random(16)
     a ^= _words(okvs.encode(x, h, seed, shape, random(32), threads))
     peer.send(VoleSeed(seed))
-    for part in _pieces(shape.size):
+    for part in frames(shape.size):
         peer.send(MaskedTable(_bytes(a[part])))
     del a
     mine = _tags(okvs.decode(x, _bytes(c), seed, shape, threads), x, tag_bytes(len(x), count), threads)
     theirs = np.empty((count, mine.shape[1]), dtype=np.uint8)
-    for part in _pieces(count):
+    for part in frames(count):
         theirs[part] = peer.receive(Tags, rows=(part.stop - part.start, mine.shape[1])).rows
         peer.progress("receive tags", part.stop, count)
-    places = _native.match(mine, theirs, random(16), threads)
+    places = positions(mine, theirs, threads)
     found = np.flatnonzero(places >= 0)
     found = found[np.argsort(places[found], kind="stable")]
     if learns == "both":
@@ -164,28 +162,28 @@ def sender(
     random: Random = os.urandom,
     most: int = MOST_IDS,
     threads: int = 1,
-) -> Rows:
-    """The side that sends tags; parameters and errors as in `receiver`; empty with `learns="receiver"`."""
-    y, h = _hashed(ids, kind, random, threads)
+) -> Rows | None:
+    """The side that sends tags; parameters and errors as in `receiver`; nothing with `learns="receiver"`."""
+    y, h = _hashed(ids, kind, threads)
     count = _peer_count(peer, most)
     peer.send(VoleSetSize(len(y)))
     shape = okvs.shape_of(count)
     silent = SilentSender(peer, random=random, threads=threads, lpn=vole == "silent")
     b, delta = silent.take_field(shape.size), silent.delta
     seed = peer.receive(VoleSeed, seed=16).seed
-    for part in _pieces(shape.size):
+    for part in frames(shape.size):
         rows = peer.receive(MaskedTable, rows=(part.stop - part.start, 16)).rows
         b[part] = _native.add_scaled(b[part], _words(rows), delta.value, threads)
         peer.progress("receive the table", part.stop, shape.size)
     values = _words(okvs.decode(y, _bytes(b), seed, shape, threads))
     del b
     values = _native.add_scaled(values, _words(h), delta.value, threads)
-    order = _secret_order(len(y), random)
+    order = secret_order(len(y), random)
     tags = _tags(_bytes(values), y, tag_bytes(count, len(y)), threads)[order]
-    for part in _pieces(len(y)):
+    for part in frames(len(y)):
         peer.send(Tags(tags[part]))
     if learns == "receiver":
-        return np.empty(0, dtype=np.int64)
+        return None
     bits = peer.receive(Bitmap, bits=(-(-len(y) // 8),)).bits
     return order[np.unpackbits(bits, count=len(y), bitorder="little").astype(np.bool_)]
 
@@ -195,13 +193,13 @@ def tag_bytes(receivers: int, senders: int) -> int:
     return -(-(STATISTICAL + (max(1, receivers) * max(1, senders) - 1).bit_length()) // 8)
 
 
-def _hashed(ids: Sequence[str] | PackedIds, kind: str, random: Random, threads: int) -> tuple[Bytes, Bytes]:
+def _hashed(ids: Sequence[str] | PackedIds, kind: str, threads: int) -> tuple[Bytes, Bytes]:
     """x and h(x) of each id, uint8 (n, 16) each; duplicates are refused, before any seed is drawn."""
     packed = PackedIds.of(ids)
     digests = _native.digest_ids(packed.data, packed.offsets, PREFIX + kind.encode() + b"\0", threads)
     x, h = np.ascontiguousarray(digests[:, :16]), np.ascontiguousarray(digests[:, 16:])
-    if repeated := _native.repeated(x, random(16), threads):
-        raise UsageError(f"Set intersection: {repeated} duplicate ids on this side; remove them first.")
+    if found := repeated(x, threads):
+        raise UsageError(f"Set intersection: {found} duplicate ids on this side; remove them first.")
     return x, h
 
 
@@ -213,23 +211,13 @@ def _peer_count(peer: Peer, most: int) -> int:
 
 
 def _tags(values: Bytes, items: Bytes, length: int, threads: int) -> Bytes:
-    return _native.digest_rows(np.concatenate([values, items], axis=1), PREFIX + b"tag\0", length, threads)
-
-
-def _secret_order(count: int, random: Random) -> Rows:
-    """A uniform permutation: sort 128-bit random keys (a collision has probability below 2^-76 at 2^26 items)."""
-    keys = np.frombuffer(random(16 * count), dtype=np.uint64).reshape(count, 2)
-    return np.lexsort((keys[:, 0], keys[:, 1])).astype(np.int64)
+    return short_tags(np.hstack([values, items]), PREFIX + b"tag\0", length, threads)
 
 
 def _bitmap(places: Rows, count: int) -> Bytes:
     bits = np.zeros(count, dtype=np.uint8)
     bits[places] = 1
     return np.packbits(bits, bitorder="little")
-
-
-def _pieces(count: int) -> list[slice]:
-    return [slice(at, min(at + PIECE, count)) for at in range(0, count, PIECE)]
 
 
 def _words(rows: Bytes) -> npt.NDArray[np.uint64]:

@@ -1,4 +1,4 @@
-"""Multiplications on Curve25519 and hashes to it per CPU second, by instruction set, beside X25519 of `cryptography`."""
+"""Multiplications on Curve25519 and hashes per CPU second, by instruction set, beside X25519 of `cryptography`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids as points of Curve25519 and as short tags: what the two set intersections over the curve share.
+"""Ids as points of Curve25519 and as short tags, secret orders, matching: what the set intersections share.
 
 An id is hashed to the curve by RFC 9380 (`hash_to_curve.py` says which suite, the native core does it); a `Key`
 multiplies points; a tag is a truncated SHA-256, long enough that no two items of one run meet by chance; `secret_order`
