@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedbank.protocols import ecdh_psi, oprf_psi, set_items
+from fedbank.protocols import ecdh_psi, oprf_psi, set_items, vole_psi
 from fedbank.protocols.oprf_psi import Life, OprfKey
 
 Converse = Callable[..., Any]
@@ -36,6 +36,14 @@ def by_oprf(converse: Converse, left: list[str], right: list[str], learns: Any) 
     return talk.left, talk.right
 
 
+def by_vole(converse: Converse, left: list[str], right: list[str], learns: Any) -> Outcome:
+    talk = converse(
+        lambda peer: vole_psi.receiver(peer, left, "plain", learns=learns, vole="ot"),
+        lambda peer: vole_psi.sender(peer, right, "plain", learns=learns, vole="ot"),
+    )
+    return talk.left, talk.right
+
+
 # (protocol, who learns): each gives what the left and the right one learn
 PROTOCOLS = [
     (by_ecdh, "both"),
@@ -43,6 +51,8 @@ PROTOCOLS = [
     (by_ecdh, "size"),
     (by_oprf, "client"),
     (by_oprf, "both"),
+    (by_vole, "both"),
+    (by_vole, "receiver"),
 ]
 
 

@@ -42,7 +42,7 @@ from fedbank.protocols import base_ot
 from fedbank.talk.codec import U8, Message
 from fedbank.talk.peer import Peer
 
-__all__ = ["Corrections", "Delta", "MaskedTrees", "SeedSums", "SilentReceiver", "SilentSender"]
+__all__ = ["Extension", "Delta", "MaskedTrees", "SeedSums", "SilentReceiver", "SilentSender"]
 
 BITS = 4  # of Delta a seed tree stands for
 SEED_TREES, SEED_LEAVES = 128 // BITS, 1 << BITS
@@ -73,7 +73,7 @@ class SeedSums(Message):
 
 
 @dataclass(frozen=True, repr=False)
-class Corrections(Message):
+class Extension(Message):
     """Receiver -> sender: u_i + u_0, (31, bytes), and flips of the bits that choose (bytes,); reveals: nothing."""
 
     values: U8
@@ -199,7 +199,7 @@ class SilentSender:
     def _extend(self, choosing: int, extra: int) -> tuple[Bytes, Words, Words]:
         """Step 2: flips and words of `choosing` correlations, and the words of `extra` more."""
         lot = -(-(choosing + extra) // LOT) * LOT
-        got = self._peer.receive(Corrections, values=(SEED_TREES - 1, lot // 8), flips=(-(-choosing // 8),))
+        got = self._peer.receive(Extension, values=(SEED_TREES - 1, lot // 8), flips=(-(-choosing // 8),))
         w = _native.extend_punctured(
             BITS, self._seeds, self.delta.value, self._extensions, np.ascontiguousarray(got.values), self._threads
         )
@@ -315,7 +315,7 @@ class SilentReceiver:
         packed, corrections, v = _native.extend_whole(BITS, self._seeds, self._extensions, lot, self._threads)
         self._extensions += 1
         u = np.unpackbits(packed, bitorder="little")
-        self._peer.send(Corrections(corrections, np.packbits(u[:choosing] ^ sides, bitorder="little")))
+        self._peer.send(Extension(corrections, np.packbits(u[:choosing] ^ sides, bitorder="little")))
         return v[:choosing], v[choosing : choosing + extra], u[choosing : choosing + extra]
 
 
