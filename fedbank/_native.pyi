@@ -35,6 +35,22 @@ def hint(codes: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='
     The hint of a one-hot matrix: its product with the public matrix of `seed`, (rows, dimension).
     """
 
+def curve_multiply(scalar: bytes, points: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint8]:
+    """
+    u-coordinates on Curve25519 (n, 32) of scalar * point, zero for infinity. The scalar is not clamped.
+    """
+
+def curve_multiply_each(scalars: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], points: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint8]:
+    """The same with a scalar (n, 32) for each point."""
+
+def hash_to_curve(data: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], offsets: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], domain: bytes, threads: int) -> NDArray[numpy.uint8]:
+    """
+    RFC 9380's curve25519_XMD:SHA-512_ELL2_RO_ of messages data[offsets[i]:offsets[i + 1]]: (n, 32).
+    """
+
+def map_to_curve(pairs: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint8]:
+    """Its second half, from pairs of field elements (n, 64); for tests."""
+
 def key_stream(key: bytes, purpose: int, number: int, words: int) -> NDArray[numpy.uint64]:
     """ChaCha20's key stream as 64-bit words; for tests."""
 
@@ -112,8 +128,90 @@ class Responder:
         Masked, re-randomised and flooded responses (useful, other), and the masks (vectors, rows).
         """
 
+def digest_ids(data: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], offsets: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], prefix: bytes, threads: int) -> NDArray[numpy.uint8]:
+    """
+    SHA-256 of the prefix and each message data[offsets[i] : offsets[i + 1]]: (messages, 32).
+    """
+
+def digest_rows(rows: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], prefix: bytes, length: int, threads: int) -> NDArray[numpy.uint8]:
+    """The first bytes of SHA-256 of the prefix and each row: (rows, length)."""
+
+def match(mine: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], theirs: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: bytes, threads: int) -> NDArray[numpy.int64]:
+    """
+    The first position in `theirs` of each row of `mine`, or -1. `key`: 16 fresh random bytes.
+    """
+
+def repeated(rows: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: bytes, threads: int) -> int:
+    """How many rows equal an earlier one. `key`: 16 fresh random bytes."""
+
+def okvs_encode(items: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], values: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], seed: bytes, clusters: int, capacity: int, sparse: int, dense: int, key: bytes, threads: int) -> NDArray[numpy.uint8]:
+    """
+    A table (size, 16) from which each item decodes to its value, uniform under `key` otherwise.
+    """
+
+def okvs_decode(items: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], table: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], seed: bytes, clusters: int, sparse: int, dense: int, threads: int) -> NDArray[numpy.uint8]:
+    """What the table holds for each item: (items, 16)."""
+
+def okvs_failures(items: int, sparse: int, dense: int, instances: int, seed: bytes, threads: int) -> int:
+    """
+    How many of so many clusters of random items cannot be encoded; for tests.
+    """
+
 def public_polynomial(seed: bytes, purpose: int, index: int, p: int, dimension: int) -> NDArray[numpy.uint64]:
     """A public polynomial of a seed; for tests."""
+
+def grow(roots: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], leaves: int, threads: int) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64]]:
+    """
+    Trees from their roots (trees, 2): leaves (trees, leaves, 2), sums of each level's left and right (trees, depth, 2, 2).
+    """
+
+def sides_of(points: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], leaves: int) -> NDArray[numpy.uint8]:
+    """For each level the side whose sum is wanted: (trees, depth)."""
+
+def grow_punctured(points: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], sums: Annotated[NDArray[numpy.uint64], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], leaves: int, threads: int) -> NDArray[numpy.uint64]:
+    """
+    All leaves but those at the points, which are 0, from the sums of one side (trees, depth, 2).
+    """
+
+def extend_whole(bits: int, seeds: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], number: int, count: int, threads: int) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8], NDArray[numpy.uint64]]:
+    """
+    Single-bit correlations of who has all leaves: u packed, corrections for the peer, v (count, 2).
+    """
+
+def extend_punctured(bits: int, seeds: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], delta: bytes, number: int, corrections: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
+    """The other side's words w = v + u Delta: (count, 2)."""
+
+def pads(words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], first: int) -> NDArray[numpy.uint64]:
+    """Hashes of words under rising tweaks."""
+
+def combine(words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None, None), order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint64]:
+    """Sums of X^j words[i, j] over j: (count, 2)."""
+
+def add_scaled(words: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], factors: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], by: bytes, threads: int) -> NDArray[numpy.uint64]:
+    """words + factors * by in GF(2^128)."""
+
+class Code:
+    """An expand-convolute code of a public seed; see convolute.hpp."""
+
+    def __init__(self, seed: bytes, inputs: int, outputs: int, mixing: bool) -> None: ...
+
+    @property
+    def inputs(self) -> int: ...
+
+    @property
+    def outputs(self) -> int: ...
+
+    def encode(self, x: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
+        """Words (inputs, 2) to words (outputs, 2)."""
+
+    def encode_small(self, x: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint8]:
+        """Numbers of up to eight bits (inputs,) to (outputs,); not with mixing."""
+
+def silent_sender(code: Code, leaves: int, roots: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], offers: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], flips: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], base: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], delta: bytes, first: int, threads: int) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64], NDArray[numpy.uint64]]:
+    """One silent instance of Delta's holder: masked sums, totals, words."""
+
+def silent_receiver(code: Code, leaves: int, points: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], offers: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], base: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], first: int, masked: Annotated[NDArray[numpy.uint64], dict(shape=(None, None, None, None), order='C', device='cpu', writable=False)], totals: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
+    """The other side's words."""
 
 def aes_path() -> str:
     """The AES that the path in use stands for."""

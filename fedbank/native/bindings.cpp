@@ -4,15 +4,22 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
 #include <cstring>
 
+#include "convolute.hpp"
+#include "curve25519.hpp"
+#include "digest.hpp"
 #include "aes.hpp"
 #include "hint.hpp"
 #include "kernels.hpp"
+#include "matching.hpp"
+#include "okvs.hpp"
 #include "ot.hpp"
 #include "residues.hpp"
 #include "rlwe.hpp"
 #include "sampler.hpp"
+#include "silent.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -106,6 +113,52 @@ Made<std::uint64_t> hint(Given<std::uint8_t, 2> codes, std::size_t width, nb::by
     return sums.handle;
 }
 
+void check_points(const Given<std::uint8_t, 2>& points) { expect(points.shape(1) == 32, "A point has 32 bytes."); }
+
+Made<std::uint8_t> curve_multiply(nb::bytes scalar, Given<std::uint8_t, 2> points, unsigned threads) {
+    check_points(points);
+    Secret<Key> secret(1, key_of(scalar));
+    expect(secret[0][31] < 128, "A scalar is below 2^255.");
+    auto out = made<std::uint8_t>({points.shape(0), 32});
+    {
+        nb::gil_scoped_release free;
+        multiply_points(secret[0], points.data(), points.shape(0), threads, out.data);
+    }
+    return out.handle;
+}
+
+Made<std::uint8_t> curve_multiply_each(Given<std::uint8_t, 2> scalars, Given<std::uint8_t, 2> points, unsigned threads) {
+    check_points(points);
+    expect(scalars.shape(0) == points.shape(0) && scalars.shape(1) == 32, "Each point has a scalar of 32 bytes.");
+    unsigned high = 0;
+    for (std::size_t i = 0; i < scalars.shape(0); ++i) high |= scalars.data()[32 * i + 31];
+    expect(high < 128, "A scalar is below 2^255.");
+    auto out = made<std::uint8_t>({points.shape(0), 32});
+    {
+        nb::gil_scoped_release free;
+        multiply_each(scalars.data(), points.data(), points.shape(0), threads, out.data);
+    }
+    return out.handle;
+}
+
+Made<std::uint8_t> hash_to_curve(Given<std::uint8_t, 1> data, Given<std::int64_t, 1> offsets, nb::bytes domain,
+                                 unsigned threads) {
+    expect(domain.size() >= 1 && domain.size() <= 255, "A domain separation tag has 1 to 255 bytes.");
+    expect(offsets.shape(0) >= 1, "There is one offset more than there are messages.");
+    std::size_t count = offsets.shape(0) - 1;
+    const std::int64_t* at = offsets.data();
+    bool inside = at[0] >= 0 && static_cast<std::size_t>(at[count]) <= data.shape(0);
+    for (std::size_t i = 0; i < count; ++i) inside = inside && at[i] <= at[i + 1];
+    expect(inside, "The offsets must rise, and lie in the data.");
+    auto out = made<std::uint8_t>({count, 32});
+    Domain tag{reinterpret_cast<const std::uint8_t*>(domain.c_str()), domain.size()};
+    {
+        nb::gil_scoped_release free;
+        hash_points({data.data(), at}, count, tag, threads, out.data);
+    }
+    return out.handle;
+}
+
 using Shared = nb::typed<nb::tuple, Made<std::uint8_t>, Made<std::uint8_t>>;
 using Pads = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint8_t>>;
 using Lifted = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint8_t>>;
@@ -166,6 +219,348 @@ Width width_of(double sigma) {
     return Width::wide;
 }
 
+// Words of 128 bits: arrays (..., 2) of 64-bit numbers, the lower first.
+template <class Words>
+const Block* blocks(const Words& words) {
+    expect(words.shape(words.ndim() - 1) == 2, "A word of 128 bits is a pair of 64-bit numbers.");
+    return reinterpret_cast<const Block*>(words.data());
+}
+
+Block* blocks(const Array<std::uint64_t>& words) { return reinterpret_cast<Block*>(words.data); }
+
+Block block_of(const nb::bytes& given) {
+    expect(given.size() == 16, "A word of 128 bits has 16 bytes.");
+    Block word;
+    std::memcpy(&word, given.c_str(), 16);
+    return word;
+}
+
+Forest forest_of(std::size_t trees, std::size_t leaves) {
+    expect(trees >= 1 && trees <= (1u << 20) && leaves >= 2 && leaves <= (1u << 20), "A forest has 1 to 2^20 trees of 2 to 2^20 leaves.");
+    return {trees, leaves};
+}
+
+void check_points(const Forest& forest, const Given<std::int64_t, 1>& points) {
+    expect(points.shape(0) == forest.trees, "There is one point a tree.");
+    for (std::size_t i = 0; i < forest.trees; ++i)
+        expect(points.data()[i] >= 0 && static_cast<std::size_t>(points.data()[i]) < forest.leaves, "A point is not a leaf.");
+}
+
+std::size_t check_extension(unsigned bits, const Given<std::uint64_t, 2>& seeds, std::size_t count) {
+    expect(bits == 2 || bits == 4 || bits == 8, "A tree stands for 2, 4 or 8 bits.");
+    expect(seeds.shape(0) == (128 / bits) << bits, "The seeds are those of all leaves.");
+    expect(count % 512 == 0, "Correlations come in lots of 512.");
+    return 128 / bits;
+}
+
+using WholeExtension = nb::typed<nb::tuple, Made<std::uint8_t>, Made<std::uint8_t>, Made<std::uint64_t>>;
+using Words2 = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint64_t>>;
+using Words3 = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint64_t>, Made<std::uint64_t>>;
+
+void bind_correlations(nb::module_& module) {
+    module.def(
+        "grow",
+        [](Given<std::uint64_t, 2> roots, std::size_t leaves, unsigned threads) -> Words2 {
+            Forest forest = forest_of(roots.shape(0), leaves);
+            const Block* from = blocks(roots);
+            auto out = made<std::uint64_t>({forest.trees, leaves, 2});
+            auto sums = made<std::uint64_t>({forest.trees, forest.depth(), 2, 2});
+            {
+                nb::gil_scoped_release free;
+                grow(forest, from, threads, blocks(out), blocks(sums));
+            }
+            return Words2(nb::make_tuple(out.handle, sums.handle));
+        },
+        "roots"_a.noconvert(), "leaves"_a, "threads"_a,
+        "Trees from their roots (trees, 2): leaves (trees, leaves, 2), sums of each level's left and right (trees, depth, 2, 2).");
+    module.def(
+        "sides_of",
+        [](Given<std::int64_t, 1> points, std::size_t leaves) {
+            Forest forest = forest_of(points.shape(0), leaves);
+            check_points(forest, points);
+            auto out = made<std::uint8_t>({forest.trees, forest.depth()});
+            sides_of(forest, points.data(), out.data);
+            return out.handle;
+        },
+        "points"_a.noconvert(), "leaves"_a, "For each level the side whose sum is wanted: (trees, depth).");
+    module.def(
+        "grow_punctured",
+        [](Given<std::int64_t, 1> points, Given<std::uint64_t, 3> sums, std::size_t leaves, unsigned threads) {
+            Forest forest = forest_of(points.shape(0), leaves);
+            check_points(forest, points);
+            expect(sums.shape(0) == forest.trees && sums.shape(1) == forest.depth(), "There is one sum a tree and level.");
+            const Block* given = blocks(sums);
+            auto out = made<std::uint64_t>({forest.trees, leaves, 2});
+            {
+                nb::gil_scoped_release free;
+                grow_punctured(forest, points.data(), given, threads, blocks(out));
+            }
+            return out.handle;
+        },
+        "points"_a.noconvert(), "sums"_a.noconvert(), "leaves"_a, "threads"_a,
+        "All leaves but those at the points, which are 0, from the sums of one side (trees, depth, 2).");
+    module.def(
+        "extend_whole",
+        [](unsigned bits, Given<std::uint64_t, 2> seeds, std::size_t number, std::size_t count, unsigned threads) -> WholeExtension {
+            std::size_t trees = check_extension(bits, seeds, count);
+            const Block* from = blocks(seeds);
+            auto u = made<std::uint8_t>({count / 8});
+            auto corrections = made<std::uint8_t>({trees - 1, count / 8});
+            auto v = made<std::uint64_t>({count, 2});
+            {
+                nb::gil_scoped_release free;
+                extend_whole(bits, from, number, count, threads, u.data, corrections.data, blocks(v));
+            }
+            return WholeExtension(nb::make_tuple(u.handle, corrections.handle, v.handle));
+        },
+        "bits"_a, "seeds"_a.noconvert(), "number"_a, "count"_a, "threads"_a,
+        "Single-bit correlations of who has all leaves: u packed, corrections for the peer, v (count, 2).");
+    module.def(
+        "extend_punctured",
+        [](unsigned bits, Given<std::uint64_t, 2> seeds, nb::bytes delta, std::size_t number, Given<std::uint8_t, 2> corrections,
+           unsigned threads) {
+            std::size_t count = 8 * corrections.shape(1), trees = check_extension(bits, seeds, count);
+            expect(corrections.shape(0) == trees - 1, "There is one correction a tree, the first left out.");
+            const Block* from = blocks(seeds);
+            Block by = block_of(delta);
+            auto w = made<std::uint64_t>({count, 2});
+            {
+                nb::gil_scoped_release free;
+                extend_punctured(bits, from, by, number, count, corrections.data(), threads, blocks(w));
+            }
+            wipe(&by, sizeof by);
+            return w.handle;
+        },
+        "bits"_a, "seeds"_a.noconvert(), "delta"_a, "number"_a, "corrections"_a.noconvert(), "threads"_a,
+        "The other side's words w = v + u Delta: (count, 2).");
+    module.def(
+        "pads",
+        [](Given<std::uint64_t, 2> words, std::size_t first) {
+            const Block* from = blocks(words);
+            auto out = made<std::uint64_t>({words.shape(0), 2});
+            pads(from, words.shape(0), first, blocks(out));
+            return out.handle;
+        },
+        "words"_a.noconvert(), "first"_a, "Hashes of words under rising tweaks.");
+    module.def(
+        "combine",
+        [](Given<std::uint64_t, 3> words) {
+            const Block* from = blocks(words);
+            auto out = made<std::uint64_t>({words.shape(0), 2});
+            combine(from, words.shape(0), words.shape(1), blocks(out));
+            return out.handle;
+        },
+        "words"_a.noconvert(), "Sums of X^j words[i, j] over j: (count, 2).");
+    module.def(
+        "add_scaled",
+        [](Given<std::uint64_t, 2> words, Given<std::uint64_t, 2> factors, nb::bytes by, unsigned threads) {
+            expect(words.shape(0) == factors.shape(0), "There are as many factors as words.");
+            const Block *from = blocks(words), *times = blocks(factors);
+            Block scale = block_of(by);
+            auto out = made<std::uint64_t>({words.shape(0), 2});
+            {
+                nb::gil_scoped_release free;
+                std::memcpy(out.data, from, 16 * words.shape(0));
+                add_scaled(blocks(out), times, scale, words.shape(0), threads);
+            }
+            wipe(&scale, sizeof scale);
+            return out.handle;
+        },
+        "words"_a.noconvert(), "factors"_a.noconvert(), "by"_a, "threads"_a, "words + factors * by in GF(2^128).");
+
+    nb::class_<Code>(module, "Code", "An expand-convolute code of a public seed; see convolute.hpp.")
+        .def("__init__", [](Code* self, nb::bytes seed, std::size_t inputs, std::size_t outputs, bool mixing) {
+                 Key key = key_of(seed);
+                 nb::gil_scoped_release free;
+                 new (self) Code(key, inputs, outputs, mixing);
+             }, "seed"_a, "inputs"_a, "outputs"_a, "mixing"_a)
+        .def_prop_ro("inputs", &Code::inputs)
+        .def_prop_ro("outputs", &Code::outputs)
+        .def("encode", [](const Code& self, Given<std::uint64_t, 2> x, unsigned threads) {
+                 expect(x.shape(0) == self.inputs(), "The code takes another number of inputs.");
+                 const Block* from = blocks(x);
+                 auto out = made<std::uint64_t>({self.outputs(), 2});
+                 {
+                     nb::gil_scoped_release free;
+                     Secret<Block> copy(self.inputs());
+                     std::memcpy(copy.data(), from, 16 * self.inputs());
+                     self.encode(copy.data(), threads, blocks(out));
+                 }
+                 return out.handle;
+             }, "x"_a.noconvert(), "threads"_a, "Words (inputs, 2) to words (outputs, 2).")
+        .def("encode_small", [](const Code& self, Given<std::uint8_t, 1> x, unsigned threads) {
+                 expect(x.shape(0) == self.inputs(), "The code takes another number of inputs.");
+                 auto out = made<std::uint8_t>({self.outputs()});
+                 {
+                     nb::gil_scoped_release free;
+                     Secret<std::uint8_t> copy(self.inputs());
+                     std::memcpy(copy.data(), x.data(), self.inputs());
+                     self.encode(copy.data(), threads, out.data);
+                 }
+                 return out.handle;
+             }, "x"_a.noconvert(), "threads"_a, "Numbers of up to eight bits (inputs,) to (outputs,); not with mixing.");
+    module.def(
+        "silent_sender",
+        [](const Code& code, std::size_t leaves, Given<std::uint64_t, 2> roots, Given<std::uint64_t, 2> offers,
+           Given<std::uint8_t, 1> flips, Given<std::uint64_t, 2> base, nb::bytes delta, std::size_t first, unsigned threads) -> Words3 {
+            Forest forest = forest_of(roots.shape(0), leaves);
+            expect(forest.trees * leaves == code.inputs(), "The code takes another number of leaves.");
+            expect(offers.shape(0) == forest.trees * forest.depth() && flips.shape(0) == offers.shape(0) &&
+                       base.shape(0) == forest.trees, "There is one offer a tree and level, and one base word a tree.");
+            const Block *from = blocks(roots), *offered = blocks(offers), *added = blocks(base);
+            Block by = block_of(delta);
+            auto masked = made<std::uint64_t>({forest.trees, forest.depth(), 2, 2});
+            auto totals = made<std::uint64_t>({forest.trees, 2});
+            auto words = made<std::uint64_t>({code.outputs(), 2});
+            {
+                nb::gil_scoped_release free;
+                silent_sender(forest, code, from, offered, flips.data(), added, by, first, threads, blocks(masked),
+                              blocks(totals), blocks(words));
+            }
+            wipe(&by, sizeof by);
+            return Words3(nb::make_tuple(masked.handle, totals.handle, words.handle));
+        },
+        "code"_a, "leaves"_a, "roots"_a.noconvert(), "offers"_a.noconvert(), "flips"_a.noconvert(), "base"_a.noconvert(),
+        "delta"_a, "first"_a, "threads"_a, "One silent instance of Delta's holder: masked sums, totals, words.");
+    module.def(
+        "silent_receiver",
+        [](const Code& code, std::size_t leaves, Given<std::int64_t, 1> points, Given<std::uint64_t, 2> offers,
+           Given<std::uint64_t, 2> base, std::size_t first, Given<std::uint64_t, 4> masked, Given<std::uint64_t, 2> totals,
+           unsigned threads) {
+            Forest forest = forest_of(points.shape(0), leaves);
+            check_points(forest, points);
+            expect(forest.trees * leaves == code.inputs(), "The code takes another number of leaves.");
+            expect(offers.shape(0) == forest.trees * forest.depth() && base.shape(0) == forest.trees &&
+                       masked.shape(0) == forest.trees && masked.shape(1) == forest.depth() && masked.shape(2) == 2 &&
+                       totals.shape(0) == forest.trees, "There is one offer a tree and level, and one base word a tree.");
+            const Block *offered = blocks(offers), *added = blocks(base), *hidden = blocks(masked), *all = blocks(totals);
+            auto words = made<std::uint64_t>({code.outputs(), 2});
+            {
+                nb::gil_scoped_release free;
+                silent_receiver(forest, code, points.data(), offered, added, first, hidden, all, threads, blocks(words));
+            }
+            return words.handle;
+        },
+        "code"_a, "leaves"_a, "points"_a.noconvert(), "offers"_a.noconvert(), "base"_a.noconvert(), "first"_a,
+        "masked"_a.noconvert(), "totals"_a.noconvert(), "threads"_a, "The other side's words.");
+}
+
+// Sets: digests, matching, and the oblivious key-value store.
+
+Made<std::uint8_t> digests_of_ids(Given<std::uint8_t, 1> data, Given<std::int64_t, 1> offsets, nb::bytes prefix,
+                                  unsigned threads) {
+    expect(offsets.shape(0) >= 1, "Offsets begin with that of the first message.");
+    std::size_t count = offsets.shape(0) - 1;
+    const std::int64_t* at = offsets.data();
+    expect(at[0] >= 0 && static_cast<std::uint64_t>(at[count]) <= data.shape(0), "An offset lies outside the data.");
+    auto out = made<std::uint8_t>({count, 32});
+    Prefix before{reinterpret_cast<const std::uint8_t*>(prefix.c_str()), prefix.size()};
+    {
+        nb::gil_scoped_release free;
+        for (std::size_t i = 0; i < count; ++i) expect(at[i] <= at[i + 1], "Offsets do not fall.");
+        digest_ids(data.data(), at, count, before, threads, out.data);
+    }
+    return out.handle;
+}
+
+Made<std::uint8_t> digests_of_rows(Given<std::uint8_t, 2> rows, nb::bytes prefix, std::size_t length, unsigned threads) {
+    expect(length >= 1 && length <= 32, "A digest has 1 to 32 bytes.");
+    auto out = made<std::uint8_t>({rows.shape(0), length});
+    Prefix before{reinterpret_cast<const std::uint8_t*>(prefix.c_str()), prefix.size()};
+    {
+        nb::gil_scoped_release free;
+        digest_rows(rows.data(), rows.shape(0), rows.shape(1), before, length, threads, out.data);
+    }
+    return out.handle;
+}
+
+// The bytes of a short key or seed.
+std::array<std::uint8_t, 16> short_key_of(const nb::bytes& given) {
+    expect(given.size() == 16, "A key of a hash has 16 bytes.");
+    std::array<std::uint8_t, 16> key;
+    std::memcpy(key.data(), given.c_str(), 16);
+    return key;
+}
+
+void expect_rows(const Given<std::uint8_t, 2>& rows) {
+    expect(rows.shape(1) >= 4 && rows.shape(1) <= 32, "A row has 4 to 32 bytes.");
+    expect(rows.shape(0) < 0xffffffff, "There are fewer than 2^32 - 1 rows.");
+}
+
+Made<std::int64_t> matches(Given<std::uint8_t, 2> mine, Given<std::uint8_t, 2> theirs, nb::bytes key, unsigned threads) {
+    expect_rows(mine);
+    expect_rows(theirs);
+    expect(mine.shape(1) == theirs.shape(1), "The rows of both sides have one width.");
+    auto hash_key = short_key_of(key);
+    auto where = made<std::int64_t>({mine.shape(0)});
+    {
+        nb::gil_scoped_release free;
+        match(mine.data(), mine.shape(0), theirs.data(), theirs.shape(0), mine.shape(1), hash_key.data(), threads,
+              where.data);
+    }
+    return where.handle;
+}
+
+std::size_t repetitions(Given<std::uint8_t, 2> rows, nb::bytes key, unsigned threads) {
+    expect_rows(rows);
+    auto hash_key = short_key_of(key);
+    nb::gil_scoped_release free;
+    return repeated(rows.data(), rows.shape(0), rows.shape(1), hash_key.data(), threads);
+}
+
+OkvsShape okvs_shape(std::size_t clusters, std::size_t capacity, std::size_t sparse, std::size_t dense) {
+    expect(clusters >= 1 && clusters <= 65536, "There are 1 to 65536 clusters.");
+    expect(capacity <= 65535, "A cluster takes at most 65535 items.");
+    expect((sparse == 0 || sparse >= 3) && sparse <= 65535, "A cluster has no sparse columns or 3 to 65535.");
+    expect(dense <= 1024 && sparse + dense >= 1, "A cluster has up to 1024 dense columns, and some column.");
+    return {clusters, capacity, sparse, dense};
+}
+
+void expect_items(const Given<std::uint8_t, 2>& items) {
+    expect(items.shape(1) == 16 && items.shape(0) < 0xffffffff, "Items have 16 bytes each, and are fewer than 2^32 - 1.");
+}
+
+Made<std::uint8_t> encode(Given<std::uint8_t, 2> items, Given<std::uint8_t, 2> values, nb::bytes seed,
+                          std::size_t clusters, std::size_t capacity, std::size_t sparse, std::size_t dense,
+                          nb::bytes key, unsigned threads) {
+    OkvsShape shape = okvs_shape(clusters, capacity, sparse, dense);
+    expect_items(items);
+    expect(values.shape(0) == items.shape(0) && values.shape(1) == 16, "Each item has a value of 16 bytes.");
+    auto hash_key = short_key_of(seed);
+    Secret<Key> free_key(1);
+    free_key[0] = key_of(key);
+    auto table = made<std::uint8_t>({shape.size(), 16});
+    try {
+        nb::gil_scoped_release free;
+        okvs_encode(items.data(), values.data(), items.shape(0), hash_key.data(), shape, free_key[0], threads, table.data);
+    } catch (const OkvsFailure& failure) {
+        throw std::invalid_argument(failure.sentence);
+    }
+    return table.handle;
+}
+
+Made<std::uint8_t> decode(Given<std::uint8_t, 2> items, Given<std::uint8_t, 2> table, nb::bytes seed,
+                          std::size_t clusters, std::size_t sparse, std::size_t dense, unsigned threads) {
+    OkvsShape shape = okvs_shape(clusters, 0, sparse, dense);
+    expect_items(items);
+    expect(table.shape(0) == shape.size() && table.shape(1) == 16, "The table has another size than its shape says.");
+    auto hash_key = short_key_of(seed);
+    auto values = made<std::uint8_t>({items.shape(0), 16});
+    {
+        nb::gil_scoped_release free;
+        okvs_decode(items.data(), items.shape(0), table.data(), hash_key.data(), shape, threads, values.data);
+    }
+    return values.handle;
+}
+
+std::size_t failures(std::size_t items, std::size_t sparse, std::size_t dense, std::size_t instances, nb::bytes seed,
+                     unsigned threads) {
+    okvs_shape(1, items, sparse, dense);
+    auto hash_key = short_key_of(seed);
+    nb::gil_scoped_release free;
+    return okvs_failures(items, sparse, dense, instances, hash_key.data(), threads);
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -181,6 +576,22 @@ NB_MODULE(_native, module) {
                "The same for the top bytes of words (count, samples, bytes): (count, rows).");
     module.def("hint", &hint, "codes"_a.noconvert(), "width"_a, "seed"_a, "dimension"_a, "threads"_a,
                "The hint of a one-hot matrix: its product with the public matrix of `seed`, (rows, dimension).");
+
+    module.def("curve_multiply", &curve_multiply, "scalar"_a, "points"_a.noconvert(), "threads"_a,
+               "u-coordinates on Curve25519 (n, 32) of scalar * point, zero for infinity. The scalar is not clamped.");
+    module.def("curve_multiply_each", &curve_multiply_each, "scalars"_a.noconvert(), "points"_a.noconvert(), "threads"_a,
+               "The same with a scalar (n, 32) for each point.");
+    module.def("hash_to_curve", &hash_to_curve, "data"_a.noconvert(), "offsets"_a.noconvert(), "domain"_a, "threads"_a,
+               "RFC 9380's curve25519_XMD:SHA-512_ELL2_RO_ of messages data[offsets[i]:offsets[i + 1]]: (n, 32).");
+    module.def(
+        "map_to_curve",
+        [](Given<std::uint8_t, 2> pairs) {
+            expect(pairs.shape(1) == 64, "A pair of field elements has 64 bytes.");
+            auto out = made<std::uint8_t>({pairs.shape(0), 32});
+            map_pairs(pairs.data(), pairs.shape(0), out.data);
+            return out.handle;
+        },
+        "pairs"_a.noconvert(), "Its second half, from pairs of field elements (n, 64); for tests.");
 
     module.def(
         "key_stream",
@@ -340,6 +751,22 @@ NB_MODULE(_native, module) {
                  return Response(nb::make_tuple(useful.handle, other.handle, masks.handle));
              }, "layout"_a, "seed"_a, "packed"_a.noconvert(), "hint"_a.noconvert(), "key"_a, "threads"_a,
              "Masked, re-randomised and flooded responses (useful, other), and the masks (vectors, rows).");
+    module.def("digest_ids", &digests_of_ids, "data"_a.noconvert(), "offsets"_a.noconvert(), "prefix"_a, "threads"_a,
+               "SHA-256 of the prefix and each message data[offsets[i] : offsets[i + 1]]: (messages, 32).");
+    module.def("digest_rows", &digests_of_rows, "rows"_a.noconvert(), "prefix"_a, "length"_a, "threads"_a,
+               "The first bytes of SHA-256 of the prefix and each row: (rows, length).");
+    module.def("match", &matches, "mine"_a.noconvert(), "theirs"_a.noconvert(), "key"_a, "threads"_a,
+               "The first position in `theirs` of each row of `mine`, or -1. `key`: 16 fresh random bytes.");
+    module.def("repeated", &repetitions, "rows"_a.noconvert(), "key"_a, "threads"_a,
+               "How many rows equal an earlier one. `key`: 16 fresh random bytes.");
+    module.def("okvs_encode", &encode, "items"_a.noconvert(), "values"_a.noconvert(), "seed"_a, "clusters"_a, "capacity"_a,
+               "sparse"_a, "dense"_a, "key"_a, "threads"_a,
+               "A table (size, 16) from which each item decodes to its value, uniform under `key` otherwise.");
+    module.def("okvs_decode", &decode, "items"_a.noconvert(), "table"_a.noconvert(), "seed"_a, "clusters"_a, "sparse"_a,
+               "dense"_a, "threads"_a, "What the table holds for each item: (items, 16).");
+    module.def("okvs_failures", &failures, "items"_a, "sparse"_a, "dense"_a, "instances"_a, "seed"_a, "threads"_a,
+               "How many of so many clusters of random items cannot be encoded; for tests.");
+
     module.def(
         "public_polynomial",
         [](nb::bytes seed, std::size_t purpose, std::size_t index, std::size_t p, std::size_t dimension) {
@@ -348,6 +775,7 @@ NB_MODULE(_native, module) {
             return out.handle;
         },
         "seed"_a, "purpose"_a, "index"_a, "p"_a, "dimension"_a, "A public polynomial of a seed; for tests.");
+    bind_correlations(module);
 
     module.def("aes_path", [] { return std::string(aes().name); }, "The AES that the path in use stands for.");
     module.def(

@@ -81,6 +81,10 @@ void Stream::fill(std::uint64_t* out, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) out[i] = word();
 }
 
+void Stream::fill_from(std::uint64_t block, std::uint64_t* out, std::size_t count) const {
+    kernels().chacha(state_.data(), block, count / 8, reinterpret_cast<std::uint8_t*>(out));
+}
+
 std::uint64_t below(Stream& stream, std::uint64_t bound) {
     std::uint64_t mask = ~0ull >> __builtin_clzll(bound - 1 ? bound - 1 : 1);
     std::uint64_t x;

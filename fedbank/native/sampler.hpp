@@ -22,6 +22,10 @@ enum class Purpose : std::uint64_t {
     randomiser = 6,
     flood = 7,
     mask = 8,
+    code_taps = 20,
+    code_places = 21,
+    correlation = 22,
+    okvs_free = 40,
 };
 
 // The ChaCha20 key stream (Bernstein 2008; blocks as in RFC 8439) of one key, purpose and number; 64-bit counter.
@@ -37,6 +41,8 @@ public:
         return words_[at_++];
     }
     void fill(std::uint64_t* out, std::size_t count);
+    // `count` words, a multiple of eight, from the stream's block `block` on; leaves the stream where it was.
+    void fill_from(std::uint64_t block, std::uint64_t* out, std::size_t count) const;
 
 private:
     void refill();
