@@ -21,7 +21,7 @@ import fedbank
 from fedbank.errors import PeerError, UsageError
 from fedbank.protocols.comparison import OpenedBits
 from fedbank.protocols.ecdh_psi import Doubled, Masked, SetSize
-from fedbank.protocols.oblivious_transfer import Corrections, Entries
+from fedbank.protocols.oblivious_transfer import MaskedChoices, MaskedTables
 from fedbank.protocols.paillier_histogram import Ciphertexts, PackedSums, PublicKey
 from fedbank.protocols.plain_histogram import PlainSums, PlainVectors
 from fedbank.protocols.private_histogram import (
@@ -270,8 +270,8 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
         PlainSums(np.array([[[3], [-4]]])),
         "0b6572734322e397030100000000000000020000000000000001000000000000000300000000000000fcffffffffffffff",
     ),
-    Corrections: (Corrections(np.array([1, 2], np.uint8)), "09a6fc2138c48bf70102000000000000000102"),
-    Entries: (Entries(np.array([1, 2], np.uint8)), "2866a961ad8ebb8a0102000000000000000102"),
+    MaskedChoices: (MaskedChoices(np.array([1, 2], np.uint8)), "06967d79a2412b110102000000000000000102"),
+    MaskedTables: (MaskedTables(np.array([1, 2], np.uint8)), "36c8bfac91bd40e60102000000000000000102"),
     OpenedBits: (OpenedBits(np.array([1, 2], np.uint8)), "6c28949b90818d740102000000000000000102"),
     SeedHalf: (
         SeedHalf(b"\x01\x02"),

@@ -27,7 +27,7 @@ from fedbank.protocols.comparison import (
     sender_less,
     sender_sign,
 )
-from fedbank.protocols.oblivious_transfer import Corrections, Entries, Receiver, Sender, packed_size
+from fedbank.protocols.oblivious_transfer import FIRST, MaskedChoices, MaskedTables, Receiver, Sender, packed_size
 from fedbank.talk.codec import encode
 
 SEED = 11
@@ -176,8 +176,8 @@ def test_a_plan_covers_the_bits_and_says_what_moves(bits):
 
 def test_the_plan_of_forty_bits():
     plan = plan_of(40)
-    assert (len(plan.leaves), plan.levels, plan.transfers, plan.messages) == (9, ((3, 3, 3), (3,)), 13, 6)
-    assert plan.line_bits == 640  # 80 MB a million
+    assert (plan.leaves, plan.levels, plan.transfers, plan.messages) == ((5,) * 8, ((3, 3, 2), (3,)), 12, 6)
+    assert plan.line_bits == 701  # 88 MB a million
 
 
 # What does not fit is the caller's mistake
@@ -207,12 +207,12 @@ def test_other_types_are_refused(saying):
             sender_less(Sender(saying([]), DealtSender(SEED)), numbers, 3)
 
 
-# A bad peer at every receive: 13 pairs of 35 bits, three exchanges
+# A bad peer at every receive: 13 pairs of 45 bits, three exchanges
 
 X = [0, 5, 2**30 - 1, 77, 123456789, 2**29, 2**29, 1, 1, 0, 99, 4, 3]
 Y = [1, 5, 0, 76, 123456790, 2**29, 2**29 - 1, 2, 0, 0, 99, 2**29, 3]
 GIVEN = np.array([1, 0, 1, 1, 0], np.uint8)
-ROLES = {"sender": sender(X, 35), "receiver": receiver(Y, 35), "learner": lambda peer: learn_bits(peer, GIVEN)}
+ROLES = {"sender": sender(X, 45), "receiver": receiver(Y, 45), "learner": lambda peer: learn_bits(peer, GIVEN)}
 RECEIVES = [
     ("sender", 0),
     ("sender", 1),
@@ -222,7 +222,7 @@ RECEIVES = [
     ("receiver", 2),
     ("learner", 0),
 ]
-KINDS = {"sender": Corrections, "receiver": Entries, "learner": OpenedBits}
+KINDS = {"sender": MaskedChoices, "receiver": MaskedTables, "learner": OpenedBits}
 every_receive = pytest.mark.parametrize(("role", "at"), RECEIVES)
 
 
@@ -278,14 +278,14 @@ def test_an_entry_that_is_no_trit_is_refused(at, good, saying):
     """Flipping both bits of every entry turns the trits 0 into 3; of 13 x 6 or x 2 chosen entries some are 0."""
     heard = good["receiver"]
     values = ~heard[at].values
-    plan = plan_of(35)
+    plan = plan_of(45)
     entries = [2**leaf for leaf in plan.leaves] if at == 0 else [3**fan_in for fan_in in plan.levels[0]]
     ends = np.cumsum([packed_size(len(X), 2 * (one - 1)) for one in entries])
     for end, one in zip(ends, entries, strict=True):
         used = len(X) * 2 * (one - 1) % 8
         values[end - 1] &= 0xFF >> (8 - used) % 8
     with pytest.raises(PeerError, match="expected trits 0, 1 or 2, found 3"):
-        ROLES["receiver"](saying([*heard[:at], Entries(values)]))
+        ROLES["receiver"](saying([*heard[:at], MaskedTables(values)]))
 
 
 @pytest.mark.parametrize("role", ["sender", "receiver"])
@@ -352,7 +352,7 @@ class TestSender:
         for stage in stages(plan_of(bits)):
             drawn = [draw.integers(0, 2**size, count, dtype=np.uint8, endpoint=False) for size, _ in stage]
             packed = [_native.pack_bits(one, size) for one, (size, _) in zip(drawn, stage, strict=True)]
-            found.append(Corrections(np.concatenate(packed)))
+            found.append(MaskedChoices(np.concatenate(packed)))
         return found
 
     @staticmethod
@@ -376,15 +376,16 @@ class TestSender:
 
 
 class Tape:
-    """The receiver's end of correlations that a simulator has drawn."""
+    """The receiver's end of correlations that a simulator has drawn: (bits, u, v) of one transfer after the other."""
 
     def __init__(self, dealt):
-        self._dealt = list(dealt)
+        self._dealt = dealt
 
     def take(self, count, bits):
-        own, pads = self._dealt.pop(0)
-        assert len(own) == count and own.max(initial=0) < 2**bits
-        return own, pads
+        own = np.concatenate([u for size, u, _ in self._dealt if size == bits])
+        pads = np.concatenate([v for size, _, v in self._dealt if size == bits])
+        self._dealt = [one for one in self._dealt if one[0] != bits] + [(bits, own[count:], pads[count:])]
+        return own[:count], pads[:count]
 
 
 class TestReceiver:
@@ -394,7 +395,7 @@ class TestReceiver:
     def simulate(y, share, bits):
         """From own input, the declared share of the result and public sizes: a tape of correlations, and messages."""
         draw, plan, count = np.random.default_rng(), plan_of(bits), len(y)
-        tape, said, tweak = [], [], 0
+        tape, said, tweak = [], [], FIRST
         choices = [comparison._digit(words(y), at, leaf) for at, leaf in zip(plan.shifts, plan.leaves, strict=True)]
         for depth, stage in enumerate(stages(plan)):
             last = depth == len(plan.levels)
@@ -415,12 +416,12 @@ class TestReceiver:
                 table = draw.integers(0, 2**width, (count, entries), dtype=np.uint8)
                 table[np.arange(count), choice] = value ^ pad
                 packed.append(_native.pack_bits(table[:, 1:].ravel(), width))
-                tape.append((own, pads))
+                tape.append((size, own, pads))
                 shares.append(
                     _native.receive_share(choice, entries, LESS if last else TRIT, pads, packed[-1], tweak, 1)
                 )
                 tweak += count
-            said.append(Entries(np.concatenate(packed)))
+            said.append(MaskedTables(np.concatenate(packed)))
             if not last:
                 choices = [comparison._base_3(group) for group in comparison._groups(shares, plan.levels[depth])]
         return tape, said
@@ -441,7 +442,7 @@ class TestReceiver:
 
     @staticmethod
     def neighbours(heard):
-        """Entries 1 and 2 of the first transfer, one XOR the other: whoever knows both pads sees the table in it."""
+        """MaskedTables 1 and 2 of the first transfer, one XOR the other: whoever knows both pads sees the table in it."""
         entries = 2 ** plan_of(BITS).leaves[0]
         piece = heard[0].values[: packed_size(COUNT, 2 * (entries - 1))]
         table = _native.unpack_bits(piece, COUNT * (entries - 1), 2).reshape(COUNT, entries - 1)
@@ -519,4 +520,4 @@ def test_the_shape_depends_on_count_and_bits_alone(count, bits, seed):
     one, other = overhear(sender(x, bits), receiver(y, bits)), overhear(sender(zeros, bits), receiver(zeros, bits))
     for side in ("left_peer", "right_peer"):
         assert sizes(getattr(one, side).heard) == sizes(getattr(other, side).heard)
-    assert len(kinds(one.left_peer.heard, Corrections)) == plan_of(bits).messages // 2
+    assert len(kinds(one.left_peer.heard, MaskedChoices)) == plan_of(bits).messages // 2

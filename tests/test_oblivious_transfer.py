@@ -16,7 +16,16 @@ from overhearing import kinds, overhear, replay, sizes
 
 from fedbank import _native
 from fedbank.errors import PeerError, UsageError
-from fedbank.protocols.oblivious_transfer import Corrections, Entries, Receiver, Sender, modulus_array, packed_size
+from fedbank.protocols.oblivious_transfer import (
+    FIRST,
+    MaskedChoices,
+    MaskedTables,
+    Receiver,
+    Sender,
+    modulus_array,
+    packed_size,
+)
+from fedbank.protocols.vole import Delta
 from fedbank.talk.codec import encode
 
 SEED = 7
@@ -79,8 +88,8 @@ def test_three_tables():
     tables = np.array([[10, 11, 12, 13], [20, 21, 22, 23], [30, 31, 32, 33]], np.uint64)
     talk = transfer(tables, np.array([2, 0, 3], np.uint8), 6)
     assert talk.right.tolist() == [12, 20, 33]
-    assert sizes(talk.left_peer.heard) == [("Corrections", 8 + 9 + 1)]  # three choices of two bits
-    assert sizes(talk.right_peer.heard) == [("Entries", 8 + 9 + 9)]  # twelve words of six bits
+    assert sizes(talk.left_peer.heard) == [("MaskedChoices", 8 + 9 + 1)]  # three choices of two bits
+    assert sizes(talk.right_peer.heard) == [("MaskedTables", 8 + 9 + 9)]  # twelve words of six bits
 
 
 def test_a_correlated_transfer():
@@ -198,7 +207,7 @@ def test_the_dealer_multiplies_in_the_field(bits):
     words, (own, pads) = source.take(50, bits), mine.take(50, bits)
     assert own.max() < 2**bits
     for w, u, v in zip(words, own, pads, strict=True):
-        assert as_int(w) == as_int(v) ^ slow_product(int(u), as_int(source.delta))
+        assert as_int(w) == as_int(v) ^ slow_product(int(u), int.from_bytes(source.delta.value, "little"))
 
 
 @pytest.mark.usefixtures("instruction_set")
@@ -208,11 +217,11 @@ def test_entries_are_masked_as_the_docstring_says(entries, bits):
     tables = np.random.default_rng(3).integers(0, 2**64, (count, entries), dtype=np.uint64)
     talk = transfer(tables, np.arange(count, dtype=np.uint8) % entries, width)
     source = DealtSender(SEED)
-    words, delta = source.take(count, bits), as_int(source.delta)
-    corrections = _native.unpack_bits(kinds(talk.left_peer.heard, Corrections)[0].values, count, bits)
-    sent = kinds(talk.right_peer.heard, Entries)[0].values.view(np.uint64).reshape(count, entries)
+    words, delta = source.take(count, bits), int.from_bytes(source.delta.value, "little")
+    corrections = _native.unpack_bits(kinds(talk.left_peer.heard, MaskedChoices)[0].values, count, bits)
+    sent = kinds(talk.right_peer.heard, MaskedTables)[0].values.view(np.uint64).reshape(count, entries)
     for i, j in itertools.product(range(count), range(entries)):
-        pad = slow_hash(as_int(words[i]) ^ slow_product(j ^ int(corrections[i]), delta), i)
+        pad = slow_hash(as_int(words[i]) ^ slow_product(j ^ int(corrections[i]), delta), FIRST + i)
         assert int(sent[i, j]) == int(tables[i, j]) ^ (pad & (2**64 - 1))
 
 
@@ -327,7 +336,7 @@ def test_a_number_that_is_not_below_its_modulus_is_refused(saying):
     values = np.full(packed_size(5, 7), 255, np.uint8)
     values[-1] = 7
     with pytest.raises(PeerError, match="a number is not below its modulus"):
-        ROLES["correlated, the receiver"](saying([Entries(values)]))
+        ROLES["correlated, the receiver"](saying([MaskedTables(values)]))
 
 
 # Who learns what: simulators
@@ -358,7 +367,7 @@ class Known(DealtSender):
 
     def __init__(self, seed):
         super().__init__(seed)
-        self.delta = np.zeros(2, np.uint64)
+        self.delta = Delta(bytes(16))
 
 
 FIXED = np.tile(np.array([[1, 2, 3, 0]], np.uint64), (COUNT, 1))
@@ -374,7 +383,7 @@ def fixed_run(left=DealtSender, right=DealtReceiver, seed=SEED):
 
 class TestSender:
     def simulate(self):
-        return [Corrections(np.random.default_rng().integers(0, 256, packed_size(COUNT, 2), dtype=np.uint8))]
+        return [MaskedChoices(np.random.default_rng().integers(0, 256, packed_size(COUNT, 2), dtype=np.uint8))]
 
     def test_shape_and_end(self):
         assert sizes(self.simulate()) == sizes(fixed_run().left_peer.heard)
@@ -399,11 +408,11 @@ class TestReceiver:
         _, words = DealtReceiver(seed).take(COUNT, 2)
         entries = np.random.default_rng().integers(0, 4, (COUNT, 4), dtype=np.uint8)
         entries[np.arange(COUNT), ALWAYS_TWO] = self.pads(words) ^ outputs.astype(np.uint8)
-        return [Entries(_native.pack_bits(entries.ravel(), 2))]
+        return [MaskedTables(_native.pack_bits(entries.ravel(), 2))]
 
     @staticmethod
     def pads(words):
-        return _native.fixed_key_hash(words.view(np.uint8), 0, 1)[:, 0] & 3
+        return _native.fixed_key_hash(words.view(np.uint8), FIRST, 1)[:, 0] & 3
 
     def test_shape_and_output(self):
         simulated = self.simulate(FIXED[:, 2])
@@ -440,7 +449,9 @@ class TestCorrelated:
         declared = np.random.default_rng().integers(0, 17, (COUNT, 1), dtype=np.uint64)
         talk = self.run()
         own = self.entries(talk.right_peer.heard).astype(np.int64) - talk.right[:, 0].astype(np.int64)
-        simulated = [Entries(_native.pack_bits(((declared[:, 0].astype(np.int64) + own) % 17).astype(np.uint8), 5))]
+        simulated = [
+            MaskedTables(_native.pack_bits(((declared[:, 0].astype(np.int64) + own) % 17).astype(np.uint8), 5))
+        ]
         assert sizes(simulated) == sizes(talk.right_peer.heard)
         found, _ = replay(
             lambda peer: Receiver(peer, DealtReceiver(SEED)).correlated(np.ones(COUNT, np.uint8), self.moduli),
@@ -478,8 +489,8 @@ def test_sizes_depend_on_public_sizes_alone(count, entries, width, seed):
     tables = draw.integers(0, 2**width, (count, entries), dtype=np.uint64)
     talk = transfer(tables, draw.integers(0, entries, count).astype(np.uint8), width)
     bits = (entries - 1).bit_length()
-    assert sizes(talk.left_peer.heard) == [("Corrections", 17 + math.ceil(count * bits / 8))]
-    assert sizes(talk.right_peer.heard) == [("Entries", 17 + math.ceil(count * entries * width / 8))]
+    assert sizes(talk.left_peer.heard) == [("MaskedChoices", 17 + math.ceil(count * bits / 8))]
+    assert sizes(talk.right_peer.heard) == [("MaskedTables", 17 + math.ceil(count * entries * width / 8))]
 
 
 def test_nothing_secret_is_shown(saying):
@@ -487,5 +498,6 @@ def test_nothing_secret_is_shown(saying):
     talk = transfer(TABLES, CHOICES, 5)
     texts += [repr(message) for message in talk.left_peer.heard + talk.right_peer.heard]
     delta = DealtSender(SEED).delta
-    assert not [text for text in texts if str(delta[0]) in text or "[3" in text]
-    assert times_delta(np.array([1], np.uint8), 1, delta).tolist() == [delta.tolist()]
+    number = times_delta(np.array([1], np.uint8), 1, delta)[0]
+    assert number.tobytes() == delta.value
+    assert not [text for text in texts if str(number[0]) in text or "[3" in text]

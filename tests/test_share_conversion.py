@@ -17,7 +17,7 @@ import fedbank
 from fedbank import _native
 from fedbank.errors import PeerError, UsageError
 from fedbank.protocols.comparison import plan_of
-from fedbank.protocols.oblivious_transfer import Corrections, Entries, Receiver, Sender, packed_size
+from fedbank.protocols.oblivious_transfer import FIRST, MaskedChoices, MaskedTables, Receiver, Sender, packed_size
 from fedbank.protocols.share_conversion import (
     receiver_arithmetic,
     receiver_lift,
@@ -288,7 +288,7 @@ def test_a_spoilt_frame_is_refused(name, side, at, good, saying, spoil):
     heard = good[name][side]
     assert len(heard) == RECEIVES[name]
     play(name, side, saying(heard))
-    with pytest.raises(PeerError, match=rf"Frame {at + 1} from bank.*{(Corrections, Entries)[side].__name__}"):
+    with pytest.raises(PeerError, match=rf"Frame {at + 1} from bank.*{(MaskedChoices, MaskedTables)[side].__name__}"):
         play(name, side, saying([*heard[:at], spoil(encode(heard[at]))]))
 
 
@@ -305,7 +305,7 @@ def test_a_number_that_is_not_below_its_modulus_is_refused(name, saying):
     values = np.full(packed_size(7, 7), 255, np.uint8)
     values[-1] = 1
     with pytest.raises(PeerError, match="not below its modulus"):
-        play(name, 1, saying([Entries(values)]))
+        play(name, 1, saying([MaskedTables(values)]))
 
 
 # Who learns what: simulators
@@ -325,7 +325,7 @@ def lift_run(right=DealtReceiver, left=DealtSender):
 class TestLift:
     def test_the_senders_simulator_draws_the_corrections(self):
         drawn = np.random.default_rng().integers(0, 256, packed_size(COUNT, 1), dtype=np.uint8)
-        talk, simulated = lift_run(), [Corrections(drawn)]
+        talk, simulated = lift_run(), [MaskedChoices(drawn)]
         assert sizes(simulated) == sizes(talk.left_peer.heard)
         a = residues([15] * COUNT, (17,))
         share, _ = replay(lambda peer: sender_lift(Sender(peer, DealtSender(SEED)), a, (17,), (97,)), simulated)
@@ -342,10 +342,10 @@ class TestLift:
         b = residues([15] * COUNT, (17,))
         share = np.random.default_rng(1).integers(0, 97, COUNT, dtype=np.uint64)
         _, words = DealtReceiver(SEED).take(COUNT, 1)
-        hashed = _native.fixed_key_hash(words.view(np.uint8), 0, 1).view(np.uint64)
+        hashed = _native.fixed_key_hash(words.view(np.uint8), FIRST, 1).view(np.uint64)
         pads = [(int(low) | int(high) << 64) * 97 >> 128 for low, high in hashed]
         entries = [(15 - int(s) + pad) % 97 for s, pad in zip(share, pads, strict=True)]
-        simulated = [Entries(_native.pack_bits(np.array(entries, np.uint8), 7))]
+        simulated = [MaskedTables(_native.pack_bits(np.array(entries, np.uint8), 7))]
         assert sizes(simulated) == sizes(lift_run().right_peer.heard)
         found, _ = replay(lambda peer: receiver_lift(Receiver(peer, DealtReceiver(SEED)), b, (17,), (97,)), simulated)
         assert np.array_equal(found[:, 0], share)

@@ -63,7 +63,7 @@ MOST_BITS = 63
 LARGEST_LEAF = 5
 TRIT, LESS, LESS_OR_EQUAL = 0, 1, 2  # what the entries of a transfer hold, as the native core numbers it
 NODE_BITS = {2: 4, 3: 5}  # bits of a correlation that cover 3^2 and 3^3 choices
-TRANSFER_BYTES = 4  # what the work of one more transfer weighs against bytes on the line
+TRANSFER_BYTES = 12  # what the work of one more transfer weighs against bytes on the line
 
 
 @dataclass(frozen=True, repr=False)
@@ -244,7 +244,7 @@ def _share(ot: Receiver, pick: Pick, entries: int, heard: Bytes, kind: int) -> B
     try:
         return _native.receive_share(pick.choices, entries, kind, pick.words, heard, pick.tweak, ot.threads)
     except IndexError:
-        raise PeerError(f"Frame Entries from {ot.peer.name}: expected trits 0, 1 or 2, found 3.") from None
+        raise PeerError(f"Frame MaskedTables from {ot.peer.name}: expected trits 0, 1 or 2, found 3.") from None
 
 
 def _groups(shares: Sequence[Bytes], level: Sequence[int]) -> list[Sequence[Bytes]]:
