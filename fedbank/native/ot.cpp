@@ -106,7 +106,7 @@ std::uint8_t* bytes(std::uint64_t* words) { return reinterpret_cast<std::uint8_t
 
 constexpr unsigned modulo_3(unsigned below_6) { return below_6 - (below_6 >= 3 ? 3 : 0); }
 
-// Uniform modulo 3 but for 2^-62: floor(3 r / 2^64).
+// Uniform modulo 3 but for 2^-64: floor(3 r / 2^64).
 unsigned trit_of(std::uint64_t random) { return static_cast<unsigned>((static_cast<Wide>(random) * 3) >> 64); }
 
 // What stands in a table for each trit 0, 1, 2, repeated over all 32 entries; and the sender's share.
