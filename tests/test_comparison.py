@@ -28,6 +28,7 @@ from fedbank.protocols.comparison import (
     sender_sign,
 )
 from fedbank.protocols.oblivious_transfer import FIRST, MaskedChoices, MaskedTables, Receiver, Sender, packed_size
+from fedbank.protocols.vole import SilentReceiver, SilentSender
 from fedbank.talk.codec import encode
 
 SEED = 11
@@ -152,6 +153,24 @@ def test_every_instruction_set_and_two_threads_say_the_same():
         assert np.array_equal(talk.left ^ talk.right, x < y)
     _native.use(first)
     assert all(one == found[0] for one in found)
+
+
+def test_over_silent_correlations():
+    """The same protocol over the real source, two batches and other conversions' sizes from one stock."""
+    draw = np.random.default_rng(3)
+    x, y = draw.integers(0, 2**40, (2, 500), dtype=np.uint64)
+
+    def left(peer):
+        ot = Sender(peer, SilentSender(peer, outputs=1 << 14))
+        return [sender_less(ot, x, 40), sender_sign(ot, x << np.uint64(24), 64)]
+
+    def right(peer):
+        ot = Receiver(peer, SilentReceiver(peer, outputs=1 << 14))
+        return [receiver_less(ot, y, 40), receiver_sign(ot, y << np.uint64(24), 64)]
+
+    talk = overhear(left, right)
+    assert np.array_equal(talk.left[0] ^ talk.right[0], x < y)
+    assert np.array_equal(talk.left[1] ^ talk.right[1], ((x + y) >> np.uint64(39)) & np.uint64(1))
 
 
 # The plan
@@ -442,7 +461,7 @@ class TestReceiver:
 
     @staticmethod
     def neighbours(heard):
-        """MaskedTables 1 and 2 of the first transfer, one XOR the other: whoever knows both pads sees the table in it."""
+        """Entries 1 and 2 of the first transfer, one XOR the other: whoever knows both pads sees the table in it."""
         entries = 2 ** plan_of(BITS).leaves[0]
         piece = heard[0].values[: packed_size(COUNT, 2 * (entries - 1))]
         table = _native.unpack_bits(piece, COUNT * (entries - 1), 2).reshape(COUNT, entries - 1)

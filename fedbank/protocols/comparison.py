@@ -11,7 +11,7 @@ the most significant first. A trit says how two digits, or two numbers, compare:
 3. The last node's entries are one bit each: [trit means x < y] XOR the sender's share of the result.
 
 Every share s makes entry 0 equal to what its pad says, so it does not travel. `plan_of` says which leaves and nodes;
-for 40 bits: nine leaves, three nodes and one, 13 transfers, 80 bytes and six messages in all, whatever the batch.
+for 40 bits: eight leaves, three nodes and one, 12 transfers, 88 bytes and six messages in all, whatever the batch.
 
 The sign of z = a + b modulo 2^k, a with the sender: msb(z) = msb(a) XOR msb(b) XOR carry, and the carry of the low
 k - 1 bits is 1 where 2^(k-1) - 1 - a_low < b_low: a comparison of k - 1 bits.
