@@ -333,10 +333,12 @@ def test_the_core_refuses_what_would_reach_beyond():
         lambda: _native.receive_share(np.zeros(count, np.uint8), 9, TRIT, v, m, 0, 1),
         lambda: _native.receive_share(np.zeros(count, np.uint8), 33, TRIT, v, m, 0, 1),
         lambda: _native.receive_share(np.zeros(count, np.uint8), 9, 3, v, m, 0, 1),
-        lambda: _native.send_node(trits, TRIT, v, packed, delta, 0, 1),
-        lambda: _native.send_node(trits[:1] & 1, TRIT, v, packed, delta, 0, 1),
-        lambda: _native.send_leaf(np.zeros(count, np.uint64), 0, TRIT, v, packed, 6, delta, 0, 1),
-        lambda: _native.send_leaf(np.zeros(count, np.uint64), 64, TRIT, v, packed, 5, delta, 0, 1),
+        lambda: _native.send_node(trits, TRIT, v, packed, delta, 0, np.zeros(26, np.uint8), 1),
+        lambda: _native.send_node(trits[:1] & 1, TRIT, v, packed, delta, 0, m, 1),
+        lambda: _native.send_node(trits & 1, TRIT, v, packed, delta, 0, np.zeros(25, np.uint8), 1),
+        lambda: _native.send_leaf(np.zeros(count, np.uint64), 0, TRIT, v, packed, 6, delta, 0, m, 1),
+        lambda: _native.send_leaf(np.zeros(count, np.uint64), 64, TRIT, v, packed, 5, delta, 0, m, 1),
+        lambda: _native.send_leaf(np.zeros(count, np.uint64), 0, TRIT, v, packed, 5, delta, 0, m, 1),
     ):
         with pytest.raises(ValueError, match=r"\.$"):
             wrong()
@@ -487,12 +489,13 @@ class TestShares:
         def note(side, function):
             def noted(*arguments):
                 shares = function(*arguments)
-                found[side].extend(shares)
+                found[side].extend(shares if isinstance(shares, list) else [shares])
                 return shares
 
             return noted
 
-        monkeypatch.setattr(comparison, "_answer", note("sender", comparison._answer))
+        monkeypatch.setattr(comparison, "_leaf", note("sender", comparison._leaf))
+        monkeypatch.setattr(comparison, "_node", note("sender", comparison._node))
         monkeypatch.setattr(comparison, "_learn", note("receiver", comparison._learn))
         run()
         return found

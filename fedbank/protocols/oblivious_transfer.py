@@ -136,11 +136,9 @@ class Sender:
         (offer,) = self.offers([(len(tables), bits)])
         whole = np.ascontiguousarray(tables, dtype=np.uint64)
         self.answer(
-            [
-                _native.send_chosen(
-                    whole, width, offer.words, offer.corrections, bits, self.delta, offer.tweak, self.threads
-                )
-            ]
+            _native.send_chosen(
+                whole, width, offer.words, offer.corrections, bits, self.delta, offer.tweak, self.threads
+            )
         )
 
     def correlated(self, differences: Words, moduli: Sequence[int]) -> Words:
@@ -159,7 +157,7 @@ class Sender:
             offer.tweak,
             self.threads,
         )
-        self.answer([message])
+        self.answer(message)
         return pads
 
     def offers(self, batches: Sequence[tuple[int, int]], parts: int = 1) -> list[Offer]:
@@ -171,9 +169,9 @@ class Sender:
         sizes = [bits for _, bits in batches]
         return list(map(Offer, words, heard, sizes, tweaks))
 
-    def answer(self, messages: Sequence[Bytes]) -> None:
-        """Step 2: the entries of all batches in one message."""
-        self.peer.send(MaskedTables(np.concatenate(messages)))
+    def answer(self, values: Bytes) -> None:
+        """Step 2: the entries of all batches, one after the other."""
+        self.peer.send(MaskedTables(values))
 
     def _number(self, count: int) -> int:
         self._next += count
