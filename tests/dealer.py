@@ -4,14 +4,16 @@ the making of correlations out; never for a conversation, as either end could co
 import numpy as np
 import numpy.typing as npt
 
+from fedbank.protocols.vole import Delta
+
 Words = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
 
 
-def times_delta(u: Bytes, bits: int, delta: Words) -> Words:
+def times_delta(u: Bytes, bits: int, delta: Delta) -> Words:
     """u Delta in GF(2^128), X^128 + X^7 + X^2 + X + 1, the bits of u being coefficients: uint64 (count, 2)."""
     product = np.zeros((len(u), 2), np.uint64)
-    field = int(delta[0]) | int(delta[1]) << 64
+    field = int.from_bytes(delta.value, "little")
     for bit in range(bits):
         power = np.array([field & (2**64 - 1), field >> 64], np.uint64)
         product ^= power * ((u >> bit) & 1).astype(np.uint64)[:, None]
@@ -25,7 +27,7 @@ class Dealer:
 
     def __init__(self, seed: int):
         self._draw = np.random.default_rng(seed)
-        self.delta = self._draw.integers(0, 2**64, 2, dtype=np.uint64)
+        self.delta = Delta(self._draw.bytes(16))
 
     def _deal(self, count: int, bits: int) -> tuple[Bytes, Words]:
         assert 1 <= bits <= 8

@@ -20,7 +20,10 @@ from hypothesis.extra.numpy import array_shapes, arrays
 import fedbank
 from fedbank.errors import PeerError, UsageError
 from fedbank.protocols.alignment import Choice, Offer
+from fedbank.protocols.base_ot import OfferKey, PublicPoints
+from fedbank.protocols.comparison import OpenedBits
 from fedbank.protocols.ecdh_psi import Agreed, Doubled, Masked, SetSize
+from fedbank.protocols.oblivious_transfer import MaskedChoices, MaskedTables
 from fedbank.protocols.oprf_psi import Blinded, Evaluated, KeyTerms, Places, Query, TagFrame
 from fedbank.protocols.paillier_histogram import Ciphertexts, PackedSums, PublicKey
 from fedbank.protocols.plain_histogram import PlainSums, PlainVectors
@@ -32,6 +35,8 @@ from fedbank.protocols.private_histogram import (
     VectorSecrets,
     Words,
 )
+from fedbank.protocols.vole import Extension, MaskedTrees, SeedSums
+from fedbank.protocols.vole_psi import Bitmap, MaskedTable, Tags, VoleSeed, VoleSetSize
 from fedbank.talk.codec import F64, I64, U8, Bound, Message, Most, decode, encode, kind_of, largest
 from fedbank.talk.measure import LineAnswer, LineProbe, LineSpeed
 from fedbank.talk.peer import Stopped
@@ -279,6 +284,9 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
         PlainSums(np.array([[[3], [-4]]])),
         "0b6572734322e397030100000000000000020000000000000001000000000000000300000000000000fcffffffffffffff",
     ),
+    MaskedChoices: (MaskedChoices(np.array([1, 2], np.uint8)), "06967d79a2412b110102000000000000000102"),
+    MaskedTables: (MaskedTables(np.array([1, 2], np.uint8)), "36c8bfac91bd40e60102000000000000000102"),
+    OpenedBits: (OpenedBits(np.array([1, 2], np.uint8)), "6c28949b90818d740102000000000000000102"),
     SeedHalf: (
         SeedHalf(b"\x01\x02"),
         "215dd6dde1cf471602000000000000000102",
@@ -313,6 +321,29 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
     ),
     LineProbe: (LineProbe(b"\0\0", 3), "5c678707356a4d38020000000000000000000300000000000000"),
     LineAnswer: (LineAnswer(b"\0"), "ba6184ef23d771c4010000000000000000"),
+    PublicPoints: (
+        PublicPoints(np.array([[[1], [2]]], np.uint8)),
+        "aef0d79dc6275049030100000000000000020000000000000001000000000000000102",
+    ),
+    OfferKey: (OfferKey(np.array([1, 2], np.uint8)), "ca394f5bf0a251880102000000000000000102"),
+    SeedSums: (
+        SeedSums(np.array([[[[1], [2]]]], np.uint8)),
+        "d70e3a9f4c3c71b10401000000000000000100000000000000020000000000000001000000000000000102",
+    ),
+    Extension: (
+        Extension(np.array([[1]], np.uint8), np.array([2], np.uint8)),
+        "02e9a5dc9af76bad02010000000000000001000000000000000101010000000000000002",
+    ),
+    MaskedTrees: (
+        MaskedTrees(np.array([[[[1], [2]]]], np.uint8), np.array([[3]], np.uint8)),
+        "6ebde7dab5640f4204010000000000000001000000000000000200000000000000010000000000000001020201000000"
+        "00000000010000000000000003",
+    ),
+    VoleSetSize: (VoleSetSize(4), "5c5881fdff86df1a0400000000000000"),
+    VoleSeed: (VoleSeed(b"seed"), "f9a77f3fe64f5adb040000000000000073656564"),
+    MaskedTable: (MaskedTable(np.array([[1, 2]], np.uint8)), "665b30f26ad434af02010000000000000002000000000000000102"),
+    Tags: (Tags(np.array([[1, 2]], np.uint8)), "25a5a7d8fe2a75c202010000000000000002000000000000000102"),
+    Bitmap: (Bitmap(np.array([1], np.uint8)), "691d3051adab611601010000000000000001"),
     LineSpeed: (LineSpeed(0.5, 0.25), "cdf098c5518dd13e000000000000e03f000000000000d03f"),
 }
 

@@ -181,7 +181,7 @@ void hash(const AesKey& key, const std::uint8_t* in, std::uint8_t* out, std::siz
 }
 
 // Some transfers at a time: their blocks x ^ j Delta stand in a buffer in the first cache, are hashed and give up their bits.
-void pads(const AesKey& key, const std::uint8_t* x, const std::uint8_t* multiples, std::size_t count,
+void pads_in_cache(const AesKey& key, const std::uint8_t* x, const std::uint8_t* multiples, std::size_t count,
           std::size_t entries, std::uint64_t tweak, std::uint64_t* pads, std::uint64_t* first) {
     constexpr std::size_t room = 256;  // blocks
     alignas(64) std::uint8_t buffer[room * aes_block] = {}, tweaks[room * aes_block] = {};
@@ -217,6 +217,51 @@ void pads(const AesKey& key, const std::uint8_t* x, const std::uint8_t* multiple
         }
     }
     wipe(buffer, sizeof buffer);
+}
+
+#if defined(__VAES__) && defined(__AVX512F__)
+// The same without a buffer, `group` transfers of `vectors` vectors at once; returns how many transfers are done.
+template <std::size_t vectors, std::size_t group>
+std::size_t pads_in_registers(const AesKey& key, const std::uint8_t* x, const std::uint8_t* multiples, std::size_t count,
+                              std::size_t entries, std::uint64_t tweak, std::uint64_t* pads, std::uint64_t* first) {
+    std::size_t at = 0;
+    for (; at + group <= count; at += group) {
+        Blocks blocks[vectors * group], once[vectors * group];
+        for (std::size_t i = 0; i < group; ++i)
+            for (std::size_t k = 0; k < vectors; ++k)
+                blocks[i * vectors + k] = repeated(x + (at + i) * aes_block) ^ load_blocks(multiples + 64 * k);
+        encrypt_blocks(key, blocks);
+        for (std::size_t i = 0; i < group; ++i) {
+            const std::uint64_t t = tweak + at + i;
+            const Blocks own = numbered({t, t, t, t});
+            for (std::size_t k = i * vectors; k < (i + 1) * vectors; ++k) once[k] = blocks[k], blocks[k] = blocks[k] ^ own;
+        }
+        encrypt_blocks(key, blocks);
+        for (std::size_t i = 0; i < group; ++i) {
+            std::uint64_t bits = 0;
+            for (std::size_t k = 0; k < vectors; ++k)
+                bits |= top_bits(blocks[i * vectors + k] ^ once[i * vectors + k]) << (8 * k);
+            pads[at + i] = bits & (~0ull >> (64 - 2 * entries));
+            const Blocks zero = blocks[i * vectors] ^ once[i * vectors];
+            first[at + i] = static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm512_castsi512_si128(zero.v)));
+        }
+    }
+    return at;
+}
+#endif
+
+void pads(const AesKey& key, const std::uint8_t* x, const std::uint8_t* multiples, std::size_t count,
+          std::size_t entries, std::uint64_t tweak, std::uint64_t* pads, std::uint64_t* first) {
+    std::size_t done = 0;
+#if defined(__VAES__) && defined(__AVX512F__)
+    const std::size_t vectors = (entries + 3) / 4;
+    if (vectors == 8) done = pads_in_registers<8, 1>(key, x, multiples, count, entries, tweak, pads, first);
+    if (vectors == 7) done = pads_in_registers<7, 1>(key, x, multiples, count, entries, tweak, pads, first);
+    if (vectors == 4) done = pads_in_registers<4, 2>(key, x, multiples, count, entries, tweak, pads, first);
+    if (vectors == 3) done = pads_in_registers<3, 3>(key, x, multiples, count, entries, tweak, pads, first);
+    if (vectors == 2) done = pads_in_registers<2, 4>(key, x, multiples, count, entries, tweak, pads, first);
+#endif
+    pads_in_cache(key, x + done * aes_block, multiples, count - done, entries, tweak + done, pads + done, first + done);
 }
 
 }  // namespace

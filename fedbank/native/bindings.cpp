@@ -31,6 +31,7 @@ template <class T, std::size_t dimensions>
 using Given = nb::ndarray<const T, nb::ndim<dimensions>, nb::c_contig, nb::device::cpu>;
 template <class T>
 using Made = nb::ndarray<nb::numpy, T>;
+using Room = nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;  // to be written to
 
 using Response = nb::typed<nb::tuple, Made<std::uint8_t>, Made<std::uint8_t>, Made<std::uint64_t>>;
 
@@ -161,7 +162,6 @@ Made<std::uint8_t> hash_to_curve(Given<std::uint8_t, 1> data, Given<std::int64_t
     return out.handle;
 }
 
-using Shared = nb::typed<nb::tuple, Made<std::uint8_t>, Made<std::uint8_t>>;
 using Pads = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint8_t>>;
 using Lifted = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint8_t>>;
 using Constants = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint64_t>>;
@@ -903,27 +903,28 @@ NB_MODULE(_native, module) {
         "send_leaf",
         [](Given<std::uint64_t, 1> x, unsigned shift, unsigned outcome, Given<std::uint64_t, 2> words,
            Given<std::uint8_t, 1> corrections, unsigned bits, Given<std::uint64_t, 1> delta, std::uint64_t tweak,
-           unsigned threads) -> Shared {
+           Room message, unsigned threads) {
             Offered offered = offered_of(words, corrections, bits, delta, tweak, threads);
             expect(bits <= 5 && shift <= 63, "A leaf compares up to five of 64 bits.");
             expect(x.shape(0) == offered.count, "The numbers must be as many as the correlations.");
             Outcome kind = outcome_of(outcome);
+            expect(message.shape(0) == packed_size(offered.count, travelling(std::size_t{1} << bits, kind)),
+                   "The message is of another size.");
             auto shares = made<std::uint8_t>({offered.count});
-            auto message = made<std::uint8_t>({packed_size(offered.count, travelling(std::size_t{1} << bits, kind))});
             {
                 nb::gil_scoped_release free;
-                send_leaf(offered, x.data(), shift, kind, shares.data, message.data);
+                send_leaf(offered, x.data(), shift, kind, shares.data, message.data());
             }
-            return Shared(nb::make_tuple(shares.handle, message.handle));
+            return shares.handle;
         },
         "x"_a.noconvert(), "shift"_a, "outcome"_a, "words"_a.noconvert(), "corrections"_a.noconvert(), "bits"_a,
-        "delta"_a.noconvert(), "tweak"_a, "threads"_a,
-        "Compare digits: the sender's shares, and its message. Outcome: 0 a trit, 1 less, 2 less or equal.");
+        "delta"_a.noconvert(), "tweak"_a, "message"_a.noconvert(), "threads"_a,
+        "Compare digits: the sender's shares; its message is written. Outcome: 0 a trit, 1 less, 2 less or equal.");
     module.def(
         "send_node",
         [](Given<std::uint8_t, 2> children, unsigned outcome, Given<std::uint64_t, 2> words,
-           Given<std::uint8_t, 1> corrections, Given<std::uint64_t, 1> delta, std::uint64_t tweak,
-           unsigned threads) -> Shared {
+           Given<std::uint8_t, 1> corrections, Given<std::uint64_t, 1> delta, std::uint64_t tweak, Room message,
+           unsigned threads) {
             std::size_t fan_in = children.shape(0), entries = fan_in == 2 ? 9 : 27;
             expect(fan_in == 2 || fan_in == 3, "A node has two or three children.");
             Offered offered = offered_of(words, corrections, fan_in == 2 ? 4 : 5, delta, tweak, threads);
@@ -933,16 +934,18 @@ NB_MODULE(_native, module) {
                 largest = children.data()[i] > largest ? children.data()[i] : largest;
             expect(largest <= 2, "A trit is 0, 1 or 2.");
             Outcome kind = outcome_of(outcome);
+            expect(message.shape(0) == packed_size(offered.count, travelling(entries, kind)),
+                   "The message is of another size.");
             auto shares = made<std::uint8_t>({offered.count});
-            auto message = made<std::uint8_t>({packed_size(offered.count, travelling(entries, kind))});
             {
                 nb::gil_scoped_release free;
-                send_node(offered, children.data(), static_cast<unsigned>(fan_in), kind, shares.data, message.data);
+                send_node(offered, children.data(), static_cast<unsigned>(fan_in), kind, shares.data, message.data());
             }
-            return Shared(nb::make_tuple(shares.handle, message.handle));
+            return shares.handle;
         },
         "children"_a.noconvert(), "outcome"_a, "words"_a.noconvert(), "corrections"_a.noconvert(),
-        "delta"_a.noconvert(), "tweak"_a, "threads"_a, "Join shared trits (fan_in, count); as `send_leaf`.");
+        "delta"_a.noconvert(), "tweak"_a, "message"_a.noconvert(), "threads"_a,
+        "Join shared trits (fan_in, count); as `send_leaf`.");
     module.def(
         "receive_share",
         [](Given<std::uint8_t, 1> choices, std::size_t entries, unsigned outcome, Given<std::uint64_t, 2> words,

@@ -1,6 +1,7 @@
 #include "ot.hpp"
 
 #include <atomic>
+#include <bit>
 #include <cstring>
 
 #include "aes.hpp"
@@ -24,6 +25,18 @@ template <class Work> void by_chunks(std::size_t count, unsigned threads, Work w
 
 constexpr std::uint64_t ones(unsigned bits) { return bits == 0 ? 0 : ~0ull >> (64 - bits); }
 
+// Eight bytes as a number, the lowest first, on every machine.
+void store_little(std::uint8_t* at, std::uint64_t word) {
+    if constexpr (std::endian::native == std::endian::little) std::memcpy(at, &word, 8);
+    else for (unsigned i = 0; i < 8; ++i) at[i] = static_cast<std::uint8_t>(word >> (8 * i));
+}
+std::uint64_t load_little(const std::uint8_t* at) {
+    std::uint64_t word = 0;
+    if constexpr (std::endian::native == std::endian::little) std::memcpy(&word, at, 8);
+    else for (unsigned i = 0; i < 8; ++i) word |= static_cast<std::uint64_t>(at[i]) << (8 * i);
+    return word;
+}
+
 // Bits one after the other, up to 64 at once. What is left over is written when it goes.
 class BitWriter {
 public:
@@ -37,8 +50,7 @@ public:
         held_ |= static_cast<Wide>(value) << fill_;
         fill_ += bits;
         if (fill_ >= 64) {
-            auto low = static_cast<std::uint64_t>(held_);
-            for (unsigned i = 0; i < 8; ++i) at_[i] = static_cast<std::uint8_t>(low >> (8 * i));
+            store_little(at_, static_cast<std::uint64_t>(held_));
             at_ += 8;
             held_ >>= 64;
             fill_ -= 64;
@@ -55,9 +67,14 @@ class BitReader {
 public:
     BitReader(const std::uint8_t* data, std::size_t bytes) : data_(data), bytes_(bytes) {}
     std::uint64_t bits(std::size_t first, unsigned count) const {
-        std::size_t at = first / 8, last = bytes_ - at < 9 ? bytes_ - at : 9;
-        Wide held = 0;
-        for (std::size_t i = 0; i < last; ++i) held |= static_cast<Wide>(data_[at + i]) << (8 * i);
+        const std::size_t at = first / 8, rest = bytes_ - at;
+        std::uint8_t last[9] = {};
+        const std::uint8_t* from = data_ + at;
+        if (rest < sizeof last) {
+            std::memcpy(last, from, rest);
+            from = last;
+        }
+        const Wide held = load_little(from) | static_cast<Wide>(from[8]) << 64;
         return static_cast<std::uint64_t>(held >> (first % 8)) & ones(count);
     }
 
@@ -89,7 +106,7 @@ std::uint8_t* bytes(std::uint64_t* words) { return reinterpret_cast<std::uint8_t
 
 constexpr unsigned modulo_3(unsigned below_6) { return below_6 - (below_6 >= 3 ? 3 : 0); }
 
-// Uniform modulo 3 but for 2^-62: floor(3 r / 2^64).
+// Uniform modulo 3 but for 2^-64: floor(3 r / 2^64).
 unsigned trit_of(std::uint64_t random) { return static_cast<unsigned>((static_cast<Wide>(random) * 3) >> 64); }
 
 // What stands in a table for each trit 0, 1, 2, repeated over all 32 entries; and the sender's share.

@@ -11,7 +11,7 @@ the most significant first. A trit says how two digits, or two numbers, compare:
 3. The last node's entries are one bit each: [trit means x < y] XOR the sender's share of the result.
 
 Every share s makes entry 0 equal to what its pad says, so it does not travel. `plan_of` says which leaves and nodes;
-for 40 bits: nine leaves, three nodes and one, 13 transfers, 80 bytes and six messages in all, whatever the batch.
+for 40 bits: eight leaves, three nodes and one, 12 transfers, 88 bytes and six messages in all, whatever the batch.
 
 The sign of z = a + b modulo 2^k, a with the sender: msb(z) = msb(a) XOR msb(b) XOR carry, and the carry of the low
 k - 1 bits is 1 where 2^(k-1) - 1 - a_low < b_low: a comparison of k - 1 bits.
@@ -22,7 +22,7 @@ sender   : nothing (the receiver's corrections are uniform)
 receiver : nothing (each entry that it unmasks is uniform: its share)
 both     : a share each; after `give_bits` and `learn_bits` the side that learns has the results themselves
 
-Assumptions: those of `oblivious_transfer.py`. Shares of trits are uniform but for 2^-62 each. Sources: Rathee et al.
+Assumptions: those of `oblivious_transfer.py`. Shares of trits are uniform but for 2^-64 each. Sources: Rathee et al.
 2020 (CrypTFlow2: leaves by one-of-many transfers, a tree over them); here a node is one transfer over shared trits
 instead of two AND gates. Numbers and limits: `docs/protocols/comparison.md`. Held by
 `tests/test_comparison.py`.
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate
 
 import numpy as np
@@ -63,7 +63,7 @@ MOST_BITS = 63
 LARGEST_LEAF = 5
 TRIT, LESS, LESS_OR_EQUAL = 0, 1, 2  # what the entries of a transfer hold, as the native core numbers it
 NODE_BITS = {2: 4, 3: 5}  # bits of a correlation that cover 3^2 and 3^3 choices
-TRANSFER_BYTES = 4  # what the work of one more transfer weighs against bytes on the line
+TRANSFER_BYTES = 12  # what one more correlation, 0.2 us of CPU on both sides, weighs against bytes on the line
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,12 +131,15 @@ def sender_less(ot: Sender, x: Words, bits: int, *, or_equal: bool = False) -> B
         return np.full(len(x), or_equal, dtype=np.uint8)
     offers = ot.offers([(len(x), leaf) for leaf in plan.leaves])
     kind = TRIT if plan.levels else outcome
-    shares = _answer(ot, [_leaf(ot, x, at, kind, offer) for at, offer in zip(plan.shifts, offers, strict=True)])
+    message, rooms = _rooms(len(x), [2**leaf for leaf in plan.leaves], kind)
+    shares = list(map(partial(_leaf, ot, kind, x), plan.shifts, offers, rooms))
+    ot.answer(message)
     for depth, level in enumerate(plan.levels, 1):
         kind = TRIT if depth < len(plan.levels) else outcome
         offers = ot.offers([(len(x), NODE_BITS[fan_in]) for fan_in in level])
-        groups = _groups(shares, level)
-        shares = _answer(ot, [_node(ot, group, kind, offer) for group, offer in zip(groups, offers, strict=True)])
+        message, rooms = _rooms(len(x), [3**fan_in for fan_in in level], kind)
+        shares = list(map(partial(_node, ot, kind), _groups(shares, level), offers, rooms))
+        ot.answer(message)
     return shares[0]
 
 
@@ -215,26 +218,32 @@ def _even(total: int, parts: int) -> tuple[int, ...]:
     return tuple(total // parts + (part < total % parts) for part in range(parts))
 
 
-def _leaf(ot: Sender, x: Words, at: int, kind: int, of: Offer) -> tuple[Bytes, Bytes]:
-    return _native.send_leaf(x, at, kind, of.words, of.corrections, of.bits, ot.delta, of.tweak, ot.threads)
+def _rooms(count: int, entries: Sequence[int], kind: int) -> tuple[Bytes, list[Bytes]]:
+    """Room for one message, and the part of it for each transfer: large messages are not copied to be joined."""
+    sizes = [packed_size(count, (one - 1) * _width(kind)) for one in entries]
+    message = np.empty(sum(sizes), dtype=np.uint8)
+    return message, np.split(message, np.cumsum(sizes)[:-1])
 
 
-def _node(ot: Sender, children: Sequence[Bytes], kind: int, of: Offer) -> tuple[Bytes, Bytes]:
+def _width(kind: int) -> int:
+    """Bits of an entry."""
+    return 2 if kind == TRIT else 1
+
+
+def _leaf(ot: Sender, kind: int, x: Words, at: int, of: Offer, room: Bytes) -> Bytes:
+    return _native.send_leaf(x, at, kind, of.words, of.corrections, of.bits, ot.delta, of.tweak, room, ot.threads)
+
+
+def _node(ot: Sender, kind: int, children: Sequence[Bytes], of: Offer, room: Bytes) -> Bytes:
     own = np.stack(children)
-    return _native.send_node(own, kind, of.words, of.corrections, ot.delta, of.tweak, ot.threads)
-
-
-def _answer(ot: Sender, made: Sequence[tuple[Bytes, Bytes]]) -> list[Bytes]:
-    """Send the messages of all (shares, message) in one, and keep the shares."""
-    ot.answer([message for _, message in made])
-    return [shares for shares, _ in made]
+    return _native.send_node(own, kind, of.words, of.corrections, ot.delta, of.tweak, room, ot.threads)
 
 
 def _learn(
     ot: Receiver, choices: Sequence[Bytes], sizes: Sequence[int], entries: Sequence[int], kind: int
 ) -> list[Bytes]:
     """One exchange on the side of the receiver: its shares."""
-    width = 2 if kind == TRIT else 1
+    width = _width(kind)
     picks = ot.picks(list(zip(choices, sizes, strict=True)))
     heard = ot.answers([(len(pick.choices), (size - 1) * width) for pick, size in zip(picks, entries, strict=True)])
     return [_share(ot, *one, kind) for one in zip(picks, entries, heard, strict=True)]
@@ -244,7 +253,7 @@ def _share(ot: Receiver, pick: Pick, entries: int, heard: Bytes, kind: int) -> B
     try:
         return _native.receive_share(pick.choices, entries, kind, pick.words, heard, pick.tweak, ot.threads)
     except IndexError:
-        raise PeerError(f"Frame Entries from {ot.peer.name}: expected trits 0, 1 or 2, found 3.") from None
+        raise PeerError(f"Frame MaskedTables from {ot.peer.name}: expected trits 0, 1 or 2, found 3.") from None
 
 
 def _groups(shares: Sequence[Bytes], level: Sequence[int]) -> list[Sequence[Bytes]]:

@@ -28,21 +28,22 @@ Schneider, Zohner 2013 (correlated); Guo, Katz, Wang, Yu 2020 (H). Held by `test
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fedbank import _native
 from fedbank.errors import PeerError, UsageError
+from fedbank.protocols.vole import Delta
 from fedbank.talk.codec import U8, Message
 from fedbank.talk.peer import Peer
 
 __all__ = [
-    "Corrections",
-    "Entries",
+    "MaskedChoices",
+    "MaskedTables",
     "Offer",
     "Pick",
     "Receiver",
@@ -53,6 +54,8 @@ __all__ = [
     "packed_size",
 ]
 
+FIRST = 1 << 63  # the number of the first transfer: `vole.py` hashes under the same Delta with numbers below
+
 Words = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
 
@@ -60,8 +63,7 @@ Bytes = npt.NDArray[np.uint8]
 class SenderSource(Protocol):
     """The sender's end of the correlations: `take` returns w, (count, 2); both ends take the same in the same order."""
 
-    @property
-    def delta(self) -> Words: ...
+    delta: Delta
 
     def take(self, count: int, bits: int) -> Words: ...
 
@@ -73,14 +75,14 @@ class ReceiverSource(Protocol):
 
 
 @dataclass(frozen=True, repr=False)
-class Corrections(Message):
+class MaskedChoices(Message):
     """Receiver -> sender: choice XOR u of every transfer, packed by batch; reveals: nothing, they are uniform."""
 
     values: U8
 
 
 @dataclass(frozen=True, repr=False)
-class Entries(Message):
+class MaskedTables(Message):
     """Sender -> receiver: masked tables, packed by batch; reveals: one entry of each, the chosen one."""
 
     values: U8
@@ -118,12 +120,12 @@ class Sender:
         self.peer = peer
         self.threads = threads
         self._source = source
-        self._done = 0
+        self._next = FIRST
 
     @property
     def delta(self) -> Words:
-        """The secret of the correlations, for the native core."""
-        return self._source.delta
+        """The secret of the correlations as the native core takes it, uint64 (2,)."""
+        return np.frombuffer(self._source.delta.value, dtype="<u8").astype(np.uint64)
 
     def chosen(self, tables: Words, width: int) -> None:
         """Offer tables of 2 to 256 entries, uint64 (count, entries), `width` bits an entry; faces `chosen`."""
@@ -134,11 +136,9 @@ class Sender:
         (offer,) = self.offers([(len(tables), bits)])
         whole = np.ascontiguousarray(tables, dtype=np.uint64)
         self.answer(
-            [
-                _native.send_chosen(
-                    whole, width, offer.words, offer.corrections, bits, self.delta, offer.tweak, self.threads
-                )
-            ]
+            _native.send_chosen(
+                whole, width, offer.words, offer.corrections, bits, self.delta, offer.tweak, self.threads
+            )
         )
 
     def correlated(self, differences: Words, moduli: Sequence[int]) -> Words:
@@ -157,25 +157,25 @@ class Sender:
             offer.tweak,
             self.threads,
         )
-        self.answer([message])
+        self.answer(message)
         return pads
 
     def offers(self, batches: Sequence[tuple[int, int]], parts: int = 1) -> list[Offer]:
         """Step 1 for batches of (count, bits): take words and hear the corrections of all in one message."""
-        words = [self._source.take(count, bits) for count, bits in batches]
+        words = [w for (w,) in _taken(batches, lambda count, bits: (self._source.take(count, bits),))]
         bounds = [packed_size(count, bits) for count, bits in batches]
-        heard = split(self.peer, Corrections, self.peer.receive(Corrections, values=(sum(bounds),)).values, batches)
+        heard = split(self.peer, MaskedChoices, self.peer.receive(MaskedChoices, values=(sum(bounds),)).values, batches)
         tweaks = [self._number(count * parts) for count, _ in batches]
         sizes = [bits for _, bits in batches]
         return list(map(Offer, words, heard, sizes, tweaks))
 
-    def answer(self, messages: Sequence[Bytes]) -> None:
-        """Step 2: the entries of all batches in one message."""
-        self.peer.send(Entries(np.concatenate(messages)))
+    def answer(self, values: Bytes) -> None:
+        """Step 2: the entries of all batches, one after the other."""
+        self.peer.send(MaskedTables(values))
 
     def _number(self, count: int) -> int:
-        self._done += count
-        return self._done - count
+        self._next += count
+        return self._next - count
 
 
 class Receiver:
@@ -185,7 +185,7 @@ class Receiver:
         self.peer = peer
         self.threads = threads
         self._source = source
-        self._done = 0
+        self._next = FIRST
 
     def chosen(self, choices: Bytes, entries: int, width: int) -> Words:
         """Learn one entry of each of the peer's tables, uint64 (count,). `choices`: uint8 (count,), below `entries`."""
@@ -210,26 +210,27 @@ class Receiver:
         try:
             return _native.receive_correlated(pick.choices, ring, pick.words, heard, pick.tweak, self.threads)
         except IndexError:
-            raise PeerError(f"Frame Entries from {self.peer.name}: a number is not below its modulus.") from None
+            raise PeerError(f"Frame MaskedTables from {self.peer.name}: a number is not below its modulus.") from None
 
     def picks(self, batches: Sequence[tuple[Bytes, int]], parts: int = 1) -> list[Pick]:
         """Step 1 for batches of (choices, bits): take words and say the corrections of all in one message."""
+        sizes = [(len(choices), bits) for choices, bits in batches]
+        taken = _taken(sizes, self._source.take)
         picks, corrections = [], []
-        for choices, bits in batches:
-            own, words = self._source.take(len(choices), bits)
+        for (choices, bits), (own, words) in zip(batches, taken, strict=True):
             corrections.append(_native.pack_bits(choices ^ own, bits))
             picks.append(Pick(np.ascontiguousarray(choices), words, self._number(len(choices) * parts)))
-        self.peer.send(Corrections(np.concatenate(corrections)))
+        self.peer.send(MaskedChoices(np.concatenate(corrections)))
         return picks
 
     def answers(self, batches: Sequence[tuple[int, int]]) -> list[Bytes]:
         """Hear the entries of batches of (count, bits that travel for each transfer)."""
         total = sum(packed_size(count, bits) for count, bits in batches)
-        return split(self.peer, Entries, self.peer.receive(Entries, values=(total,)).values, batches)
+        return split(self.peer, MaskedTables, self.peer.receive(MaskedTables, values=(total,)).values, batches)
 
     def _number(self, count: int) -> int:
-        self._done += count
-        return self._done - count
+        self._next += count
+        return self._next - count
 
 
 def modulus_array(moduli: Sequence[int]) -> Words:
@@ -257,6 +258,21 @@ def split(peer: Peer, kind: type[Message], values: Bytes, batches: Sequence[tupl
         if used and piece[-1] >> used:
             raise PeerError(f"Frame {kind.__name__} from {peer.name}: expected zero bits after the last one.")
     return pieces
+
+
+def _taken(
+    batches: Sequence[tuple[int, int]], take: Callable[[int, int], tuple[npt.NDArray[Any], ...]]
+) -> list[tuple[npt.NDArray[Any], ...]]:
+    """What `take` gives for each of the batches, asked for once for each number of bits."""
+    totals: dict[int, int] = {}
+    for count, bits in batches:
+        totals[bits] = totals.get(bits, 0) + count
+    stock = {bits: take(total, bits) for bits, total in totals.items()}
+    parts = []
+    for count, bits in batches:
+        parts.append(tuple(array[:count] for array in stock[bits]))
+        stock[bits] = tuple(array[count:] for array in stock[bits])
+    return parts
 
 
 def _entries_of(entries: int, width: int) -> int:

@@ -31,7 +31,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -146,7 +146,9 @@ class SilentSender:
         """The words w, uint64 (count, 2), of correlations whose u has so many bits, 1 to 8."""
         stock = self._stock.get(bits, _NO_WORDS)
         for sizes in small_instances(count - len(stock), bits, self._outputs, self._lpn):
-            stock = np.concatenate([stock, *self._small(sizes, bits)])
+            stock = _grown(stock, sizes)
+            for i, words in enumerate(self._small(sizes, bits)):
+                sizes.last(stock, i)[:] = words
         self._stock[bits] = stock[count:]
         return stock[:count]
 
@@ -233,9 +235,9 @@ class SilentReceiver:
         """u, uint8 (count,), uniform below 2^bits (1 to 8), and the words v, uint64 (count, 2)."""
         u, words = self._stock.get(bits, (_NO_BYTES, _NO_WORDS))
         for sizes in small_instances(count - len(words), bits, self._outputs, self._lpn):
-            more = list(self._small(sizes, bits))
-            u = np.concatenate([u, *(one for one, _ in more)])
-            words = np.concatenate([words, *(two for _, two in more)])
+            u, words = _grown(u, sizes), _grown(words, sizes)
+            for i, (some, their_words) in enumerate(self._small(sizes, bits)):
+                sizes.last(u, i)[:], sizes.last(words, i)[:] = some, their_words
         self._stock[bits] = u[count:], words[count:]
         return u[:count], words[:count]
 
@@ -344,6 +346,11 @@ class Instances:
     def choices(self) -> int:
         return self.count * self.offers
 
+    def last(self, stock: npt.NDArray[Any], i: int) -> npt.NDArray[Any]:
+        """The place of instance i in a stock that ends with these instances."""
+        begin = len(stock) - (self.count - i) * self.outputs
+        return stock[begin : begin + self.outputs]
+
     def code(self, seed: bytes, mixing: bool) -> _native.Code:
         return _native.Code(seed, self.trees * self.leaves, self.outputs, mixing)
 
@@ -365,6 +372,13 @@ def small_instances(missing: int, bits: int, most: int, lpn: bool) -> Iterator[I
             lot = Instances(1, min(-(-missing // LOT) * LOT, TOGETHER // bits), 0)
         missing -= lot.count * lot.outputs
         yield lot
+
+
+def _grown(stock: npt.NDArray[Any], by: Instances) -> npt.NDArray[Any]:
+    """A stock with room for more at its end; fresh memory is dear, so the instances are copied into it one by one."""
+    room = np.empty((len(stock) + by.count * by.outputs, *stock.shape[1:]), dtype=stock.dtype)
+    room[: len(stock)] = stock
+    return room
 
 
 _NO_BYTES: Bytes = np.empty(0, dtype=np.uint8)
