@@ -160,7 +160,7 @@ def okvs_failures(items: int, sparse: int, dense: int, instances: int, seed: byt
 def public_polynomial(seed: bytes, purpose: int, index: int, p: int, dimension: int) -> NDArray[numpy.uint64]:
     """A public polynomial of a seed; for tests."""
 
-def grow(roots: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], leaves: int, threads: int) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64]]:
+def grow(roots: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], leaves: int, first: int, threads: int) -> tuple[NDArray[numpy.uint64], NDArray[numpy.uint64]]:
     """
     Trees from their roots (trees, 2): leaves (trees, leaves, 2), sums of each level's left and right (trees, depth, 2, 2).
     """
@@ -168,7 +168,7 @@ def grow(roots: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order=
 def sides_of(points: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], leaves: int) -> NDArray[numpy.uint8]:
     """For each level the side whose sum is wanted: (trees, depth)."""
 
-def grow_punctured(points: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], sums: Annotated[NDArray[numpy.uint64], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], leaves: int, threads: int) -> NDArray[numpy.uint64]:
+def grow_punctured(points: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], sums: Annotated[NDArray[numpy.uint64], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], leaves: int, first: int, threads: int) -> NDArray[numpy.uint64]:
     """
     All leaves but those at the points, which are 0, from the sums of one side (trees, depth, 2).
     """
@@ -219,8 +219,10 @@ def aes_path() -> str:
 def aes_encrypt(key: bytes, blocks: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)]) -> NDArray[numpy.uint8]:
     """AES-128 of each block (count, 16); for tests."""
 
-def fixed_key_hash(blocks: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], tweak: int, repeat: int) -> NDArray[numpy.uint8]:
-    """pi(pi(x) ^ t) ^ pi(x), t = tweak + place // repeat; for tests."""
+def public_key_hash(blocks: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: int, tweak: int, repeat: int) -> NDArray[numpy.uint8]:
+    """
+    pi(pi(x) ^ t) ^ pi(x), t = tweak + place // repeat, pi with the public key of a number; for tests.
+    """
 
 def pack_bits(values: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], bits: int) -> NDArray[numpy.uint8]:
     """The lowest bits of each number side by side."""

@@ -4,6 +4,7 @@ the making of correlations out; never for a conversation, as either end could co
 import numpy as np
 import numpy.typing as npt
 
+from fedbank import _native
 from fedbank.protocols.vole import Delta
 
 Words = npt.NDArray[np.uint64]
@@ -49,3 +50,12 @@ class DealtReceiver(Dealer):
 
     def take(self, count: int, bits: int) -> tuple[Bytes, Words]:
         return self._deal(count, bits)
+
+
+def pads_of(words: Words, first: int) -> Words:
+    """The pads of transfers with the numbers `first` and up, uint64 (count, 2): 512 under each public key."""
+    given = np.ascontiguousarray(words).view(np.uint8)
+    parts = [
+        _native.public_key_hash(given[at : at + 512], first + at, first + at, 1) for at in range(0, len(given), 512)
+    ]
+    return np.concatenate(parts).view(np.uint64)

@@ -63,7 +63,7 @@ def test_the_hash_is_that_of_the_paper(count: int, repeat: int) -> None:
     tweaks[:, 0] = np.uint64(tweak) + (np.arange(count) // repeat).astype(np.uint64)
     once = library(PI, given)
     expected = library(PI, once ^ tweaks.view(np.uint8).reshape(-1, 16)) ^ once
-    assert np.array_equal(_native.fixed_key_hash(given, tweak, repeat), expected)
+    assert np.array_equal(_native.public_key_hash(given, 0, tweak, repeat), expected)
 
 
 def test_other_sizes_are_refused() -> None:
@@ -72,4 +72,4 @@ def test_other_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="have 16 bytes"):
         _native.aes_encrypt(bytes(16), np.zeros((1, 17), np.uint8))
     with pytest.raises(ValueError, match="one at least"):
-        _native.fixed_key_hash(blocks(1), 0, 0)
+        _native.public_key_hash(blocks(1), 0, 0, 0)

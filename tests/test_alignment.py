@@ -1,5 +1,6 @@
 """Matching people behind one call: which protocol and why, both sides agreed, bad peers, the shape of the talk."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,7 +15,7 @@ from overhearing import Overheard, overhear, sizes
 import fedbank
 from fedbank.errors import PeerError, UsageError
 from fedbank.protocols import alignment
-from fedbank.protocols.alignment import FEW, Alignment, Choice, Offer, align, choose, receiver, sender
+from fedbank.protocols.alignment import FEW, PROTOCOLS, Alignment, Choice, Offer, align, choose, receiver, sender
 from fedbank.protocols.packed_ids import PackedIds
 from fedbank.talk.codec import Message, encode
 from fedbank.talk.links import LocalLink
@@ -64,7 +65,7 @@ def test_a_worked_example() -> None:
 NAMES = st.lists(st.text(max_size=3), max_size=12, unique=True)
 
 
-@pytest.mark.parametrize("protocol", ["ecdh", "vole"])
+@pytest.mark.parametrize("protocol", ["ecdh", "vole", "vole-ot"])
 @settings(max_examples=25)
 @given(left=NAMES, right=NAMES)
 def test_equals_the_intersection_of_the_sets(protocol: str, left: list[str], right: list[str]) -> None:
@@ -81,7 +82,7 @@ def test_packed_ids_and_threads() -> None:
     assert sorted(people(BANK, talk.left)) == ["ann", "dan"]
 
 
-@pytest.mark.parametrize("protocol", ["ecdh", "vole"])
+@pytest.mark.parametrize("protocol", ["ecdh", "vole", "vole-ot"])
 def test_the_receiver_alone_learns(protocol: str) -> None:
     talk = matched(learns="receiver", protocol=protocol)
     assert sorted(people(BANK, talk.left)) == ["ann", "dan"]
@@ -183,7 +184,7 @@ def test_the_expected_seconds_decide(monkeypatch: pytest.MonkeyPatch, cheap: str
 # Overrides
 
 
-@pytest.mark.parametrize("wish", ["ecdh", "vole"])
+@pytest.mark.parametrize("wish", ["ecdh", "vole", "vole-ot"])
 @pytest.mark.parametrize("who", [("receiver",), ("sender",), ("receiver", "sender")])
 def test_what_one_side_asks_for_is_done(wish: str, who: tuple[str, ...]) -> None:
     talk = matched(**{side: {"protocol": wish} for side in who})
@@ -254,7 +255,7 @@ CHOICE = Choice(1, 3, 0.0, 0.0)
     [
         replace(OFFER, count=-1),
         replace(OFFER, count=101),
-        replace(OFFER, protocol=3),
+        replace(OFFER, protocol=len(PROTOCOLS)),
         replace(OFFER, protocol=-1),
         replace(OFFER, learns=3),
         replace(OFFER, learns=-1),
@@ -268,9 +269,9 @@ def test_a_hostile_offer_is_refused(saying: Saying, offer: Offer) -> None:
 
 
 def test_vole_for_the_size_alone_is_refused(saying: Saying) -> None:
-    for role in (receiver, sender):
+    for role, protocol in itertools.product((receiver, sender), (2, 3)):
         with pytest.raises(PeerError, match="expected no VOLE"):
-            role(saying([replace(OFFER, protocol=2, learns=2)]), BANK, "plain", learns="size")
+            role(saying([replace(OFFER, protocol=protocol, learns=2)]), BANK, "plain", learns="size")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from dealer import DealtReceiver, DealtSender
+from dealer import DealtReceiver, DealtSender, pads_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from overhearing import kinds, overhear, replay, sizes
@@ -424,12 +424,17 @@ class TestReceiver:
             for (size, entries), choice in zip(stage, choices, strict=True):
                 own = draw.integers(0, 2**size, count, dtype=np.uint8)
                 pads = draw.integers(0, 2**64, (count, 2), dtype=np.uint64)
-                low, high = TestReceiver.hashes(pads, tweak)
+                low, high = TestReceiver.hashes(pads, tweak, tweak)
                 if last:  # where entry 0 is chosen, the pad itself is the share
                     for i in np.flatnonzero(choice == 0):
                         while int(low[i] & np.uint64(1)) != share[i]:
                             pads[i] = draw.integers(0, 2**64, 2, dtype=np.uint64)
-                            low[i], high[i] = (h[0] for h in TestReceiver.hashes(pads[i : i + 1], tweak + int(i)))
+                            low[i], high[i] = (
+                                h[0]
+                                for h in TestReceiver.hashes(
+                                    pads[i : i + 1], tweak + int(i) // 512 * 512, tweak + int(i)
+                                )
+                            )
                     value, pad, width = share, (low >> np.uint64(63)).astype(np.uint8), 1
                 else:
                     value = draw.integers(0, 3, count, dtype=np.uint8)
@@ -448,9 +453,11 @@ class TestReceiver:
         return tape, said
 
     @staticmethod
-    def hashes(pads, tweak):
-        hashed = _native.fixed_key_hash(np.ascontiguousarray(pads).view(np.uint8), tweak, 1).view(np.uint64)
-        return hashed[:, 0].copy(), hashed[:, 1].copy()
+    def hashes(pads, key, tweak):
+        if tweak == key:
+            return pads_of(pads, tweak).T.copy()
+        hashed = _native.public_key_hash(np.ascontiguousarray(pads).view(np.uint8), key, tweak, 1).view(np.uint64)
+        return hashed.T.copy()
 
     @pytest.mark.parametrize("bits", [3, 7, 20, 40])
     def test_shape_and_output(self, bits):

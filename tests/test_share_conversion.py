@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dealer import DealtReceiver, DealtSender
+from dealer import DealtReceiver, DealtSender, pads_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from overhearing import overhear, replay, sizes
@@ -342,7 +342,7 @@ class TestLift:
         b = residues([15] * COUNT, (17,))
         share = np.random.default_rng(1).integers(0, 97, COUNT, dtype=np.uint64)
         _, words = DealtReceiver(SEED).take(COUNT, 1)
-        hashed = _native.fixed_key_hash(words.view(np.uint8), FIRST, 1).view(np.uint64)
+        hashed = pads_of(words, FIRST)
         pads = [(int(low) | int(high) << 64) * 97 >> 128 for low, high in hashed]
         entries = [(15 - int(s) + pad) % 97 for s, pad in zip(share, pads, strict=True)]
         simulated = [MaskedTables(_native.pack_bits(np.array(entries, np.uint8), 7))]

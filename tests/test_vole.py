@@ -211,7 +211,7 @@ def test_trees_are_hidden(name: str) -> None:
 
 def test_trees_without_their_pads_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def bare(code: Any, leaves: int, roots: Any, *rest: Any) -> Any:
-        grown, sums = _native.grow(roots, leaves, 1)
+        grown, sums = _native.grow(roots, leaves, 0, 1)
         totals = np.bitwise_xor.reduce(grown, axis=1)
         return sums, totals, np.zeros((code.outputs, 2), dtype=np.uint64)
 

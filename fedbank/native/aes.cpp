@@ -62,11 +62,10 @@ AesKey::~AesKey() {
     wipe(planes, sizeof planes);
 }
 
-const AesKey& fixed_key() {
-    static const std::uint8_t pi[16] = {0x24, 0x3f, 0x6a, 0x88, 0x85, 0xa3, 0x08, 0xd3,
-                                        0x13, 0x19, 0x8a, 0x2e, 0x03, 0x70, 0x73, 0x44};
-    static const AesKey key(pi);
-    return key;
+AesKey public_key(std::uint64_t number) {
+    std::uint8_t key[16] = {0x24, 0x3f, 0x6a, 0x88, 0x85, 0xa3, 0x08, 0xd3, 0x13, 0x19, 0x8a, 0x2e, 0x03, 0x70, 0x73, 0x44};
+    for (unsigned i = 0; i < 8; ++i) key[i] = static_cast<std::uint8_t>(key[i] ^ (number >> (8 * i)));
+    return AesKey(key);
 }
 
 const AesKernels& aes() {

@@ -20,8 +20,10 @@ struct AesKey {
     std::uint64_t planes[11][8];  // the same for the portable path: bit b of every byte of four blocks
 };
 
-// The public key of the hash below: the first 16 bytes of pi's fraction, so that nobody chose it.
-const AesKey& fixed_key();
+// The public keys of the hashes below: the first 16 bytes of pi's fraction, so that nobody chose them, XOR `number` in
+// the lower half. Guessing one of q hashed words succeeds q times as often as guessing one word if all have one key
+// (the bound p q / 2^128 of Guo et al.); so a key serves a few thousand words only.
+AesKey public_key(std::uint64_t number);
 
 struct AesKernels {
     const char* name;

@@ -262,18 +262,18 @@ using Words3 = nb::typed<nb::tuple, Made<std::uint64_t>, Made<std::uint64_t>, Ma
 void bind_correlations(nb::module_& module) {
     module.def(
         "grow",
-        [](Given<std::uint64_t, 2> roots, std::size_t leaves, unsigned threads) -> Words2 {
+        [](Given<std::uint64_t, 2> roots, std::size_t leaves, std::uint64_t first, unsigned threads) -> Words2 {
             Forest forest = forest_of(roots.shape(0), leaves);
             const Block* from = blocks(roots);
             auto out = made<std::uint64_t>({forest.trees, leaves, 2});
             auto sums = made<std::uint64_t>({forest.trees, forest.depth(), 2, 2});
             {
                 nb::gil_scoped_release free;
-                grow(forest, from, threads, blocks(out), blocks(sums));
+                grow(forest, first, from, threads, blocks(out), blocks(sums));
             }
             return Words2(nb::make_tuple(out.handle, sums.handle));
         },
-        "roots"_a.noconvert(), "leaves"_a, "threads"_a,
+        "roots"_a.noconvert(), "leaves"_a, "first"_a, "threads"_a,
         "Trees from their roots (trees, 2): leaves (trees, leaves, 2), sums of each level's left and right (trees, depth, 2, 2).");
     module.def(
         "sides_of",
@@ -287,7 +287,7 @@ void bind_correlations(nb::module_& module) {
         "points"_a.noconvert(), "leaves"_a, "For each level the side whose sum is wanted: (trees, depth).");
     module.def(
         "grow_punctured",
-        [](Given<std::int64_t, 1> points, Given<std::uint64_t, 3> sums, std::size_t leaves, unsigned threads) {
+        [](Given<std::int64_t, 1> points, Given<std::uint64_t, 3> sums, std::size_t leaves, std::uint64_t first, unsigned threads) {
             Forest forest = forest_of(points.shape(0), leaves);
             check_points(forest, points);
             expect(sums.shape(0) == forest.trees && sums.shape(1) == forest.depth(), "There is one sum a tree and level.");
@@ -295,11 +295,11 @@ void bind_correlations(nb::module_& module) {
             auto out = made<std::uint64_t>({forest.trees, leaves, 2});
             {
                 nb::gil_scoped_release free;
-                grow_punctured(forest, points.data(), given, threads, blocks(out));
+                grow_punctured(forest, first, points.data(), given, threads, blocks(out));
             }
             return out.handle;
         },
-        "points"_a.noconvert(), "sums"_a.noconvert(), "leaves"_a, "threads"_a,
+        "points"_a.noconvert(), "sums"_a.noconvert(), "leaves"_a, "first"_a, "threads"_a,
         "All leaves but those at the points, which are 0, from the sums of one side (trees, depth, 2).");
     module.def(
         "extend_whole",
@@ -794,17 +794,18 @@ NB_MODULE(_native, module) {
         },
         "key"_a, "blocks"_a.noconvert(), "AES-128 of each block (count, 16); for tests.");
     module.def(
-        "fixed_key_hash",
-        [](Given<std::uint8_t, 2> blocks, std::uint64_t tweak, std::size_t repeat) {
+        "public_key_hash",
+        [](Given<std::uint8_t, 2> blocks, std::uint64_t key, std::uint64_t tweak, std::size_t repeat) {
             expect(blocks.shape(1) == aes_block && repeat >= 1, "A block has 16 bytes, and a tweak serves one at least.");
             auto out = made<std::uint8_t>({blocks.shape(0), aes_block});
             {
                 nb::gil_scoped_release free;
-                aes().hash(fixed_key(), blocks.data(), out.data, blocks.shape(0), tweak, repeat);
+                aes().hash(public_key(key), blocks.data(), out.data, blocks.shape(0), tweak, repeat);
             }
             return out.handle;
         },
-        "blocks"_a.noconvert(), "tweak"_a, "repeat"_a, "pi(pi(x) ^ t) ^ pi(x), t = tweak + place // repeat; for tests.");
+        "blocks"_a.noconvert(), "key"_a, "tweak"_a, "repeat"_a,
+        "pi(pi(x) ^ t) ^ pi(x), t = tweak + place // repeat, pi with the public key of a number; for tests.");
 
     module.def(
         "pack_bits",

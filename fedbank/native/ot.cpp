@@ -13,7 +13,7 @@ namespace {
 
 using Wide = unsigned __int128;
 
-constexpr std::size_t chunk = 4096;  // transfers a thread takes at once; a multiple of 8, so its bits begin on a byte
+constexpr std::size_t chunk = 512;   // transfers under one key; a multiple of 8, so its bits begin on a byte
 constexpr std::size_t piece = 64;    // transfers whose pads stand in the first cache
 constexpr std::uint64_t every_pair = 0x5555555555555555ull;
 
@@ -171,6 +171,7 @@ void send_shares(const Offered& o, std::size_t entries, Outcome outcome, std::ui
     const unsigned width = width_of(outcome), travel = static_cast<unsigned>(entries - 1) * width;
     const BitReader corrections(o.corrections, packed_size(o.count, o.bits));
     by_chunks(o.count, o.threads, [&](std::size_t begin, std::size_t end) {
+        const AesKey key = public_key(o.tweak + begin);
         BitWriter out(message + begin * travel / 8);
         Secret<std::uint64_t> x(2 * piece), pads(piece), first(piece);
         for (std::size_t at = begin; at < end; at += piece) {
@@ -180,7 +181,7 @@ void send_shares(const Offered& o, std::size_t entries, Outcome outcome, std::ui
                 x[2 * i] = o.words[2 * (at + i)] ^ multiples[2 * c];
                 x[2 * i + 1] = o.words[2 * (at + i) + 1] ^ multiples[2 * c + 1];
             }
-            aes().pads(fixed_key(), bytes(x.data()), bytes(multiples.data()), now, entries, o.tweak + at, pads.data(),
+            aes().pads(key, bytes(x.data()), bytes(multiples.data()), now, entries, o.tweak + at, pads.data(),
                        first.data());
             for (std::size_t i = 0; i < now; ++i) {
                 const Codes codes = codes_of(value(at + i), first[i], outcome);
@@ -235,6 +236,7 @@ void send_chosen(const Offered& o, const std::uint64_t* tables, std::size_t entr
     const Secret<std::uint64_t> multiples = multiples_of(o.delta, o.bits);
     const BitReader corrections(o.corrections, packed_size(o.count, o.bits));
     by_chunks(o.count, o.threads, [&](std::size_t begin, std::size_t end) {
+        const AesKey key = public_key(o.tweak + begin);
         BitWriter out(message + begin / 8 * entries * width);
         Secret<std::uint64_t> x(2 * entries);
         for (std::size_t i = begin; i < end; ++i) {
@@ -243,7 +245,7 @@ void send_chosen(const Offered& o, const std::uint64_t* tables, std::size_t entr
                 x[2 * j] = o.words[2 * i] ^ multiples[2 * (j ^ c)];
                 x[2 * j + 1] = o.words[2 * i + 1] ^ multiples[2 * (j ^ c) + 1];
             }
-            aes().hash(fixed_key(), bytes(x.data()), bytes(x.data()), entries, o.tweak + i, entries);
+            aes().hash(key, bytes(x.data()), bytes(x.data()), entries, o.tweak + i, entries);
             for (std::size_t j = 0; j < entries; ++j) out.put((tables[i * entries + j] ^ x[2 * j]) & ones(width), width);
         }
     });
@@ -253,7 +255,7 @@ void receive_chosen(const Chosen& c, std::size_t entries, unsigned width, std::u
     const BitReader in(c.message, c.message_bytes);
     by_chunks(c.count, c.threads, [&](std::size_t begin, std::size_t end) {
         Secret<std::uint64_t> pads(2 * (end - begin));
-        aes().hash(fixed_key(), bytes(c.words + 2 * begin), bytes(pads.data()), end - begin, c.tweak + begin, 1);
+        aes().hash(public_key(c.tweak + begin), bytes(c.words + 2 * begin), bytes(pads.data()), end - begin, c.tweak + begin, 1);
         for (std::size_t i = begin; i < end; ++i) {
             std::uint64_t masked = 0;
             for (std::size_t j = 0; j < entries; ++j)  // all are read, one is kept
@@ -278,7 +280,8 @@ void send_correlated(const Offered& o, const std::uint64_t* differences, const s
                 x[4 * row + 2 + half] = o.words[2 * i + half] ^ (o.delta[half] & ~flip);
             }
         }
-        aes().hash(fixed_key(), bytes(x.data()), bytes(x.data()), 2 * rows, o.tweak + begin * parts, 2);
+        const std::uint64_t tweak = o.tweak + begin * parts;
+        aes().hash(public_key(tweak), bytes(x.data()), bytes(x.data()), 2 * rows, tweak, 2);
         BitWriter out(message + begin / 8 * travel);
         for (std::size_t row = 0; row < rows; ++row) {
             const std::size_t at = begin * parts + row;
@@ -299,7 +302,8 @@ bool receive_correlated(const Chosen& c, const std::uint64_t* moduli, std::size_
         Secret<std::uint64_t> x(2 * rows);
         for (std::size_t row = 0; row < rows; ++row)
             std::memcpy(&x[2 * row], c.words + 2 * (begin + row / parts), aes_block);
-        aes().hash(fixed_key(), bytes(x.data()), bytes(x.data()), rows, c.tweak + begin * parts, 1);
+        const std::uint64_t tweak = c.tweak + begin * parts;
+        aes().hash(public_key(tweak), bytes(x.data()), bytes(x.data()), rows, tweak, 1);
         bool below = true;
         std::size_t at = begin * travel;
         for (std::size_t row = 0; row < rows; ++row) {
@@ -348,7 +352,7 @@ bool receive_share(const Chosen& c, std::size_t entries, Outcome outcome, std::u
     std::atomic<bool> good{true};
     by_chunks(c.count, c.threads, [&](std::size_t begin, std::size_t end) {
         Secret<std::uint64_t> pads(2 * (end - begin));
-        aes().hash(fixed_key(), bytes(c.words + 2 * begin), bytes(pads.data()), end - begin, c.tweak + begin, 1);
+        aes().hash(public_key(c.tweak + begin), bytes(c.words + 2 * begin), bytes(pads.data()), end - begin, c.tweak + begin, 1);
         unsigned other = 0;
         for (std::size_t i = begin; i < end; ++i) {
             const std::uint64_t low = pads[2 * (i - begin)], high = pads[2 * (i - begin) + 1];

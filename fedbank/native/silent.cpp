@@ -15,12 +15,22 @@ namespace {
 constexpr std::size_t at_once = 64;      // nodes
 constexpr std::size_t piece_bits = 8192;  // of a stream
 
-// The permutations of the two sides: fixed_key() and the next 16 bytes of pi's fraction.
-const AesKey& right_key() {
-    static constexpr std::uint8_t digits[16] = {0xa4, 0x09, 0x38, 0x22, 0x29, 0x9f, 0x31, 0xd0,
-                                                0x08, 0x2e, 0xfa, 0x98, 0xec, 0x4e, 0x6c, 0x89};
-    static const AesKey key(digits);
-    return key;
+constexpr std::size_t trees_a_key = 8;
+constexpr std::size_t pads_a_key = 512;
+
+// The permutations of left and of right children, apart from each other and from those of pads (numbers below 2^61).
+struct Sides {
+    explicit Sides(std::uint64_t number) : left(public_key(number + (1ull << 61))), right(public_key(number + (1ull << 62))) {}
+    const AesKey left, right;
+};
+
+template <class Work>
+void by_trees(const Forest& forest, std::uint64_t first, unsigned threads, Work work) {
+    in_parallel((forest.trees + trees_a_key - 1) / trees_a_key, threads, [&](std::size_t group) {
+        const Sides keys(first + group);
+        for (std::size_t tree = group * trees_a_key; tree < std::min(forest.trees, (group + 1) * trees_a_key); ++tree)
+            work(keys, tree);
+    });
 }
 
 // P(x) + x for many blocks. Not in place.
@@ -35,12 +45,12 @@ std::size_t nodes(const Forest& forest, std::size_t level) {
 }
 
 // The children of `parents`, of which there are `count`; the last right one may be missing.
-void children(const Block* parents, std::size_t count, Block* out) {
+void children(const Sides& keys, const Block* parents, std::size_t count, Block* out) {
     Block left[at_once], right[at_once];
     for (std::size_t begin = 0; begin < count; begin += 2 * at_once) {
         std::size_t here = std::min(at_once, (count - begin + 1) / 2);
-        hash_many(fixed_key(), parents + begin / 2, here, left);
-        hash_many(right_key(), parents + begin / 2, here, right);
+        hash_many(keys.left, parents + begin / 2, here, left);
+        hash_many(keys.right, parents + begin / 2, here, right);
         for (std::size_t i = 0; i < here; ++i) {
             out[begin + 2 * i] = left[i];
             if (begin + 2 * i + 1 < count) out[begin + 2 * i + 1] = right[i];
@@ -126,13 +136,13 @@ std::size_t Forest::depth() const {
     return levels;
 }
 
-void grow(const Forest& forest, const Block* roots, unsigned threads, Block* leaves, Block* sums) {
+void grow(const Forest& forest, std::uint64_t first, const Block* roots, unsigned threads, Block* leaves, Block* sums) {
     std::size_t depth = forest.depth();
-    in_parallel(forest.trees, threads, [&](std::size_t tree) {
+    by_trees(forest, first, threads, [&](const Sides& keys, std::size_t tree) {
         Levels levels(forest, leaves + tree * forest.leaves);
         levels.at(0)[0] = roots[tree];
         for (std::size_t level = 1; level <= depth; ++level) {
-            children(levels.at(level - 1), nodes(forest, level), levels.at(level));
+            children(keys, levels.at(level - 1), nodes(forest, level), levels.at(level));
             add_up(levels.at(level), nodes(forest, level), sums + 2 * (tree * depth + level - 1));
         }
     });
@@ -146,16 +156,17 @@ void sides_of(const Forest& forest, const std::int64_t* points, std::uint8_t* si
                 static_cast<std::uint8_t>(1 ^ ((static_cast<std::uint64_t>(points[tree]) >> (depth - 1 - level)) & 1));
 }
 
-void grow_punctured(const Forest& forest, const std::int64_t* points, const Block* sums, unsigned threads, Block* leaves) {
+void grow_punctured(const Forest& forest, std::uint64_t first, const std::int64_t* points, const Block* sums, unsigned threads,
+                    Block* leaves) {
     std::size_t depth = forest.depth();
-    in_parallel(forest.trees, threads, [&](std::size_t tree) {
+    by_trees(forest, first, threads, [&](const Sides& keys, std::size_t tree) {
         Levels levels(forest, leaves + tree * forest.leaves);
         levels.at(0)[0] = {0, 0};
         auto point = static_cast<std::size_t>(points[tree]);
         for (std::size_t level = 1; level <= depth; ++level) {
             Block* here = levels.at(level);
             std::size_t count = nodes(forest, level), path = point >> (depth - level), sibling = path ^ 1;
-            children(levels.at(level - 1), count, here);
+            children(keys, levels.at(level - 1), count, here);
             here[path] = {0, 0};
             if (sibling < count) {  // the last right child may not exist
                 here[sibling] = {0, 0};
@@ -200,7 +211,11 @@ void extend_punctured(unsigned bits, const Block* seeds, const Block& delta, std
 }
 
 void pads(const Block* words, std::size_t count, std::uint64_t first, Block* out) {
-    aes().hash(fixed_key(), reinterpret_cast<const std::uint8_t*>(words), reinterpret_cast<std::uint8_t*>(out), count, first, 1);
+    for (std::size_t done = 0; done < count; done += pads_a_key) {
+        std::uint64_t number = first + done;
+        aes().hash(public_key(number), reinterpret_cast<const std::uint8_t*>(words + done),
+                   reinterpret_cast<std::uint8_t*>(out + done), std::min(pads_a_key, count - done), number, 1);
+    }
 }
 
 void combine(const Block* words, std::size_t count, std::size_t each, Block* out) {
@@ -224,7 +239,7 @@ void silent_sender(const Forest& forest, const Code& code, const Block* roots, c
                    Block* totals, Block* words) {
     std::size_t offered = forest.trees * forest.depth();
     Secret<Block> leaves(forest.trees * forest.leaves), keys(offered), mask(offered);
-    grow(forest, roots, threads, leaves.data(), masked);
+    grow(forest, first, roots, threads, leaves.data(), masked);
     for (std::uint64_t side = 0; side < 2; ++side) {  // the pad of side m is that of w + (m + flip) Delta
         for (std::size_t i = 0; i < offered; ++i) {
             std::uint64_t with = -static_cast<std::uint64_t>((flips[i] ^ side) & 1);
@@ -254,7 +269,7 @@ void silent_receiver(const Forest& forest, const Code& code, const std::int64_t*
         sums[i].low ^= (masked[2 * i].low & ~right) ^ (masked[2 * i + 1].low & right);
         sums[i].high ^= (masked[2 * i].high & ~right) ^ (masked[2 * i + 1].high & right);
     }
-    grow_punctured(forest, points, sums.data(), threads, leaves.data());
+    grow_punctured(forest, first, points, sums.data(), threads, leaves.data());
     for (std::size_t tree = 0; tree < forest.trees; ++tree) {
         Block known[2], *own = leaves.data() + tree * forest.leaves;
         add_up(own, forest.leaves, known);

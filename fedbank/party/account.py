@@ -87,6 +87,7 @@ def report_content(account: Account) -> ReportContent:
 INTERSECTIONS = {
     "ecdh": "ECDH, Curve25519, RFC 9380 hash to curve, 128 bits",
     "vole": "VOLE and oblivious key-value store (RR22), 128 bits",
+    "vole-ot": "VOLE from oblivious transfers and key-value store (RR22), 128 bits, without LPN",
 }
 
 

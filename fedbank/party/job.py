@@ -84,7 +84,8 @@ class Job(_Strict):
     active : the party with the labels
     passive : the parties with columns only
     id_kind : how ids are normalised, see `fedbank.data.ids`
-    alignment : the set intersection, "ecdh" or "vole"; "auto" chooses by set sizes and line (`protocols.alignment`)
+    alignment : the set intersection, "ecdh", "vole" or "vole-ot"; "auto" chooses by set sizes and line
+        (`protocols.alignment`)
     rows, boosting, engine : see there
     compare_alone : train each party's columns alone too, to show what working together brings
     blinding : jobs with the same label give a column the same blinded number; empty: new numbers for each job
@@ -94,7 +95,7 @@ class Job(_Strict):
     active: PartyName
     passive: tuple[PartyName, ...] = Field(min_length=1, max_length=64)
     id_kind: str = "plain"
-    alignment: Literal["auto", "ecdh", "vole"] = "auto"
+    alignment: Literal["auto", "ecdh", "vole", "vole-ot"] = "auto"
     rows: RowSplit = RowSplit()
     boosting: BoostingParameters = BoostingParameters()
     engine: Engine = Engine()

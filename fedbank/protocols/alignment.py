@@ -39,10 +39,11 @@ from fedbank.talk.peer import Peer
 
 __all__ = ["LEARNS", "MOST_IDS", "PROTOCOLS", "Alignment", "Cost", "align", "choose", "receiver", "sender"]
 
-PROTOCOLS = ("auto", "ecdh", "vole")
+PROTOCOLS = ("auto", "ecdh", "vole", "vole-ot")
 LEARNS = ("both", "receiver", "size")
 MOST_IDS = ecdh_psi.MOST_IDS
-NAMES = {"ecdh": "ECDH", "vole": "VOLE"}
+NAMES = {"ecdh": "ECDH", "vole": "VOLE", "vole-ot": "VOLE without LPN"}
+VOLES = {"vole": "silent", "vole-ot": "ot"}  # and where their correlations come from (`vole_psi`)
 FEW = 1 << 12  # ids: below, what a silent VOLE needs before the first id decides
 UNEQUAL = 50
 
@@ -129,7 +130,7 @@ class Alignment:
     rows : int64 array (size,), this side's rows in common, the i-th here and the i-th there being the same person; None
         where this side does not learn them
     size : how many are in common; None where this side does not learn it
-    protocol : "ecdh" or "vole"
+    protocol : "ecdh", "vole" or "vole-ot"
     reason : why, in a sentence
     """
 
@@ -160,7 +161,8 @@ def align(
     ids : distinct normalised ids, as texts or packed (`fedbank.data.id_stream.read_ids`)
     kind : the kind of id (`fedbank.data.ids.ID_KINDS`), which both sides have to mean alike
     side : "receiver" chooses and is the one that learns where one side only does; "sender" answers
-    protocol : "ecdh" or "vole"; "auto" leaves it to the peer's wish, or else to `choose`
+    protocol : "ecdh", "vole", or "vole-ot": VOLE without the LPN assumption, at twenty times the bytes; "auto" leaves
+        it to the peer's wish, or else to `choose`, which never takes the last
     learns : "both" learn who is in common, or the "receiver" only, or the receiver learns the "size" only
     line : the receiver's knowledge of the line; measured if not given and needed
     random : source of random bytes
@@ -204,8 +206,8 @@ def receiver(
     name, reason, sentence = _chosen(own.count, theirs.count, line, wish, learns)
     known = line if line and reason is _Reason.EXPECTED else Line(0.0, 0.0)
     peer.send(Choice(PROTOCOLS.index(name), reason.value, known.bytes_per_s, known.round_trip_s))
-    protocol_role: Any = vole_psi.receiver if name == "vole" else ecdh_psi.receiver
-    found = protocol_role(peer, ids, kind, learns=learns, random=random, most=most, threads=threads)
+    role, more = _role("receiver", name)
+    found = role(peer, ids, kind, learns=learns, random=random, most=most, threads=threads, **more)
     return _alignment(found, name, sentence)
 
 
@@ -228,9 +230,9 @@ def sender(
     if theirs.measures and _depends_on_line(theirs.count, own.count, wish, learns):
         answer_measure(peer)
     name, sentence = _checked_choice(peer, theirs.count, own.count, wish, learns)
-    protocol_role: Any = vole_psi.sender if name == "vole" else ecdh_psi.sender
-    found = protocol_role(peer, ids, kind, learns=learns, random=random, most=most, threads=threads)
-    return _alignment(found if learns == "both" else None, name, sentence)
+    role, more = _role("sender", name)
+    found = role(peer, ids, kind, learns=learns, random=random, most=most, threads=threads, **more)
+    return _alignment(found, name, sentence)
 
 
 def choose(receivers: int, senders: int, line: Line, learns: str = "both") -> tuple[str, str]:
@@ -261,7 +263,7 @@ def _offer(count: int, protocol: str, learns: str, *, measures: bool) -> Offer:
     for name, value, known in (("protocol", protocol, PROTOCOLS), ("learns", learns, LEARNS)):
         if value not in known:
             raise UsageError(f"Matching people: {name} {value!r} is not known; name one of {', '.join(known)}.")
-    if (protocol, learns) == ("vole", "size"):
+    if protocol in VOLES and learns == "size":
         raise UsageError("Matching people: VOLE does not offer the size alone; ask for protocol ecdh or auto.")
     return Offer(count, PROTOCOLS.index(protocol), LEARNS.index(learns), int(measures))
 
@@ -273,6 +275,13 @@ def _received_offer(peer: Peer, most: int) -> Offer:
     if not (0 <= offer.protocol < len(PROTOCOLS) and 0 <= offer.learns < len(LEARNS) and offer.measures in (0, 1)):
         raise PeerError(f"Frame Offer from {peer.name}: expected known protocols and outcomes, found others.")
     return offer
+
+
+def _role(side: str, name: str) -> tuple[Any, dict[str, Any]]:
+    """The chosen protocol's role, and what it is told beside what all are."""
+    if name in VOLES:
+        return getattr(vole_psi, side), {"vole": VOLES[name]}
+    return getattr(ecdh_psi, side), {}
 
 
 def _alignment(found: Rows | int | None, name: str, sentence: str) -> Alignment:
@@ -294,7 +303,7 @@ def _agreed(peer: Peer, own: Offer, theirs: Offer) -> str:
             f"{PROTOCOLS[theirs.protocol]!r}: set the protocol alike on both sides, or to 'auto' on one."
         )
     wish = PROTOCOLS[max(own.protocol, theirs.protocol)]
-    if (wish, LEARNS[own.learns]) == ("vole", "size"):
+    if wish in VOLES and LEARNS[own.learns] == "size":
         raise PeerError(f"Frame Offer from {peer.name}: expected no VOLE where the size alone is learnt.")
     return wish
 

@@ -17,12 +17,14 @@ Who learns what
 receiver : the entry that it chose; of `correlated`, r + b d modulo m, uniform as r is
 sender   : nothing; of `correlated`, r, uniform and its own
 
-Assumptions: semi-honest parties; the correlations; AES under a fixed key a random permutation, which makes H a
+Assumptions: semi-honest parties; the correlations; AES under a public key a random permutation, which makes H a
 tweakable correlation robust hash: with p evaluations of pi by the attacker and q masked entries it tells entries from
-uniform ones with an advantage of order p q / 2^128 + q^2 / 2^128. The word w is uniform given u and v but for Delta,
-and every j XOR u other than 0 multiplies Delta by another number that is not 0, so each entry's word has 128 bits that
-the receiver does not know. Sources: Beaver 1995 (corrections); Kolesnikov, Kumaresan 2013 (one of N); Asharov, Lindell,
-Schneider, Zohner 2013 (correlated); Guo, Katz, Wang, Yu 2020 (H). Held by `tests/test_oblivious_transfer.py`.
+uniform ones with an advantage of order p q / 2^128 + q^2 / 2^128. So that q stays small, every 512 transfers have
+another key (`public_key` in `native/aes.hpp`): q is 2^14 for tables of 32, however long the job. The word w is
+uniform given u and v but for Delta, and every j XOR u other than 0 multiplies Delta by another number that is not 0,
+so each entry's word has 128 bits that the receiver does not know. Sources: Beaver 1995 (corrections); Kolesnikov,
+Kumaresan 2013 (one of N); Asharov, Lindell, Schneider, Zohner 2013 (correlated); Guo, Katz, Wang, Yu 2020 (H). Held
+by `tests/test_oblivious_transfer.py`.
 """
 
 from __future__ import annotations

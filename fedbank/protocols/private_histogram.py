@@ -45,6 +45,7 @@ from fedbank import _native
 from fedbank.errors import PeerError, UsageError
 from fedbank.protocols.histogram import BinMatrix, Ints, Scheme, Shape
 from fedbank.protocols.private_parameters import Parameters, choose
+from fedbank.protocols.share_conversion import truncated
 from fedbank.talk.codec import U8, Message
 from fedbank.talk.peer import Peer
 
@@ -338,8 +339,8 @@ def switched(words: Shared, ring_bits: int) -> Shared:
 
 def rounded(shares: Shared, parameters: Parameters) -> Shared:
     """Round shares modulo 2^kappa to shares modulo 2^l."""
-    down = parameters.ring_bits - parameters.bits
-    return ((shares + np.uint64(1 << (down - 1))) >> np.uint64(down)) & np.uint64((1 << parameters.bits) - 1)
+    in_ring = shares & np.uint64((1 << parameters.ring_bits) - 1)
+    return truncated(in_ring, parameters.ring_bits, parameters.ring_bits - parameters.bits)
 
 
 def _by_batches(holder: VectorHolder | MatrixHolder, count: int) -> Iterator[tuple[int, int, int]]:

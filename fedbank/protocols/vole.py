@@ -20,7 +20,7 @@ Who learns what
 sender   : the number of correlations; u is pseudorandom to it
 receiver : the same; w and Delta are pseudorandom to it
 
-Assumptions: semi-honest parties; Diffie-Hellman (base transfers); AES with a public key is a correlation-robust hash
+Assumptions: semi-honest parties; Diffie-Hellman (base transfers); AES with public keys is a correlation-robust hash
 (Guo et al. 2019, eprint 2019/074); ChaCha20; and for step 3 dual LPN with regular noise for expand-convolute codes 21
 x 24 of rate 1/2 (Raghuraman, Rindal, Tanguy 2023, eprint 2023/882). `lpn=False` does all by step 2, without that
 assumption, at 4 bytes a bit. Parameters: below, with their source. Held by `tests/test_vole.py`.
@@ -42,10 +42,11 @@ from fedbank.protocols import base_ot
 from fedbank.talk.codec import U8, Message
 from fedbank.talk.peer import Peer
 
-__all__ = ["Extension", "Delta", "MaskedTrees", "SeedSums", "SilentReceiver", "SilentSender"]
+__all__ = ["Delta", "Extension", "MaskedTrees", "SeedSums", "SilentReceiver", "SilentSender"]
 
 BITS = 4  # of Delta a seed tree stands for
 SEED_TREES, SEED_LEAVES = 128 // BITS, 1 << BITS
+SEED_NUMBER = 1 << 60  # of their public keys, apart from those of silent instances
 LOT = 512  # single-bit correlations come in such lots
 TOGETHER = 1 << 19  # single-bit correlations that are made at once without LPN
 
@@ -138,7 +139,7 @@ class SilentSender:
         sums = peer.receive(SeedSums, values=(SEED_TREES, BITS, 2, 16)).values
         chosen = np.take_along_axis(sums, sides[:, :, None, None].astype(np.int64), axis=2)[:, :, 0]
         opened = _words(chosen ^ keys.reshape(SEED_TREES, BITS, 16))
-        self._seeds = _native.grow_punctured(points, opened, SEED_LEAVES, threads).reshape(-1, 2)
+        self._seeds = _native.grow_punctured(points, opened, SEED_LEAVES, SEED_NUMBER, threads).reshape(-1, 2)
         self._extensions, self._tweak = 0, 0
         self._stock: dict[int, Words] = {}
 
@@ -225,7 +226,7 @@ class SilentReceiver:
         self._peer, self._random, self._threads, self._lpn, self._outputs = peer, random, threads, lpn, outputs
         keys, self._seed = base_ot.offerer(peer, SEED_TREES * BITS, random=random)
         roots = _words(np.frombuffer(random(16 * SEED_TREES), dtype=np.uint8).reshape(-1, 16))
-        leaves, sums = _native.grow(roots, SEED_LEAVES, threads)
+        leaves, sums = _native.grow(roots, SEED_LEAVES, SEED_NUMBER, threads)
         peer.send(SeedSums(_bytes(sums) ^ keys.reshape(SEED_TREES, BITS, 2, 16)))
         self._seeds = leaves.reshape(-1, 2)
         self._extensions, self._tweak = 0, 0
