@@ -66,7 +66,7 @@ class Merge:
     ----------
     left, right : numbers of bins before the first merge
     rule : "few rows", "most bins", "alike", "rising" or "falling"
-    statistic : chi-square with one degree of freedom; for "rising" and "falling" the right WOE less the left one
+    statistic : chi-square with one degree of freedom; for "rising" and "falling" the right risk less the left one
     """
 
     left: tuple[int, ...]
@@ -98,8 +98,7 @@ def evidence(counts: ArrayLike, smoothing: float = SMOOTHING) -> Evidence:
     ([0.47, -0.9163], 0.4159)
     """
     checked = _checked(counts)
-    if not (np.isfinite(smoothing) and smoothing >= 0):
-        raise InputError(f"The smoothing of WOE is a number of at least 0; found {smoothing:g}.")
+    _check_smoothing(smoothing)
     filled = checked.sum(axis=1) > 0
     smoothed = checked[filled] + smoothing
     if (smoothed == 0).any():
@@ -154,7 +153,7 @@ def chi_merge(
             "Chi-merge takes most >= 1, least from 0 to 1 and significance above 0, at most 1; found "
             f"most={most}, least={least:g}, significance={significance:g}."
         )
-    enough = NormalDist().inv_cdf(1 - significance / 2) ** 2
+    enough = NormalDist().inv_cdf(significance / 2) ** 2
     rows = max(1.0, least * int(table.sum()))
     run = _Run(table, np.arange(len(table)) if ordered else _by_share_of_bads(table))
     while len(run.counts) > 1:
@@ -176,8 +175,9 @@ def chi_merge(
 def monotone_merge(counts: ArrayLike, *, direction: Direction = "either", smoothing: float = SMOOTHING) -> Merged:
     """Merge neighbouring bins until the risk only rises, or only falls, from bin to bin.
 
-    Risk is -WOE with this smoothing; without smoothing the result is the isotonic regression of the share of bads
-    (pool adjacent violators). Bins of equal WOE are merged too. "either" keeps the direction with the larger IV.
+    Risk is the share of bads, (d_b + s) / (g_b + d_b + 2 s): it falls exactly where WOE with the same smoothing rises.
+    Bins of equal risk are merged too. Without smoothing this is isotonic regression (pool adjacent violators).
+    "either" keeps the direction with the larger IV.
 
     Examples
     --------
@@ -186,6 +186,7 @@ def monotone_merge(counts: ArrayLike, *, direction: Direction = "either", smooth
     """
     if direction not in ("rising", "falling", "either"):
         raise InputError(f"A monotone risk is rising, falling or either; found direction={direction!r}.")
+    _check_smoothing(smoothing)
     table = _checked(counts)
     if direction != "either":
         return _monotone(table, direction, smoothing).merged()
@@ -200,20 +201,20 @@ def _monotone(table: NDArray[np.int64], direction: str, smoothing: float) -> _Ru
         run.join(max(int(empty[0]) - 1, 0), "few rows", 0.0)
     at = 0
     while at < len(run.counts) - 1:
-        step = float(np.diff(_log_odds(run.counts[at : at + 2], smoothing))[0])
-        if step < 0 if direction == "rising" else step > 0:
+        left, right = _risk(run.counts[at : at + 2], smoothing)
+        if left < right if direction == "rising" else left > right:
             at += 1
         else:
-            run.join(at, direction, step)
+            run.join(at, direction, float(right - left))
             at = max(at - 1, 0)
     return run
 
 
-def _log_odds(counts: NDArray[np.int64], smoothing: float) -> Floats:
-    """WOE but for a constant; large instead of infinite where a class is empty and there is no smoothing."""
-    smoothed = np.maximum(counts + smoothing, 1e-9)
-    odds: Floats = np.log(smoothed[:, 0]) - np.log(smoothed[:, 1])
-    return odds
+def _risk(counts: NDArray[np.int64], smoothing: float) -> Floats:
+    """Share of bads, smoothed; it falls where WOE rises, and is finite without smoothing too."""
+    smoothed = counts + smoothing
+    share: Floats = smoothed[:, 1] / smoothed.sum(axis=1)
+    return share
 
 
 class _Run:
@@ -237,7 +238,12 @@ class _Run:
 
 
 def _by_share_of_bads(table: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.argsort(-_log_odds(table, SMOOTHING), kind="stable")
+    return np.argsort(_risk(table, SMOOTHING), kind="stable")
+
+
+def _check_smoothing(smoothing: float) -> None:
+    if not (np.isfinite(smoothing) and smoothing >= 0):
+        raise InputError(f"The smoothing of WOE is a number of at least 0; found {smoothing:g}.")
 
 
 def _checked(counts: ArrayLike) -> NDArray[np.int64]:

@@ -260,7 +260,7 @@ class Binner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ig
     Examples
     --------
     >>> Binner(bins=2).fit_transform([[1.0], [2.0], [3.0], [np.nan]]).tolist()
-    [[0], [0], [1], [2]]
+    [[0], [1], [1], [2]]
     """
 
     def __init__(

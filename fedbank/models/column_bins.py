@@ -64,10 +64,10 @@ class ColumnBins:
         keys = [value for value, _ in (*self.special, *(self.categories or ()))]
         if len(set(keys)) < len(keys):
             raise InputError(f"Column {self.name!r}: a value is listed for two bins.")
-        if set(self._codes()) != set(range(self.bins)) or set(self._regular()) != set(range(self.regular)):
-            raise InputError(f"Column {self.name!r}: its codes are not 0, 1, ... with the regular bins first.")
         if self.bins > MOST_BINS:
             raise InputError(f"Column {self.name!r} has {self.bins} bins; {MOST_BINS} are the most.")
+        if set(self._codes()) != set(range(self.bins)) or set(self._regular()) != set(range(self.regular)):
+            raise InputError(f"Column {self.name!r}: its codes are not 0, 1, ... with the regular bins first.")
 
     @classmethod
     def of_edges(cls, name: str, edges: ArrayLike, special: Sequence[Value] = ()) -> ColumnBins:

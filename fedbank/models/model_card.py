@@ -82,11 +82,12 @@ class ModelCard:
             ("population", self.population),
             ("observation window", self.observation_window),
             ("performance window", self.performance_window),
-            *(("sample", f"{part}: {people:,} / {bads:,}") for part, people, bads in self.samples),
+            *(("people / bads", f"{part}: {people:,} / {bads:,}") for part, people, bads in self.samples),
             *(("scheme", f"{label}: {value}") for label, value in self.scheme),
             *(("disclosure", text) for text in self.disclosures),
             *(("limit", text) for text in self.limits),
-            *(("approval", text) for text in approvals or ["none"]),
+            *(("approval", text) for text in approvals),
+            *(() if approvals else (("not approved yet", "–"),)),
         )
 
     def __str__(self) -> str:

@@ -11,9 +11,11 @@ Rounding points bin by bin keeps halves exact: the score is the sum of both halv
 
 Who may see what: WOE, a bin's count and the base rate together give back the bads per bin. So the WOE of a passive
 party's columns stay secret-shared in training, and there are two ways to score. Opening points per bin to the owner of
-the column is a named disclosure: the owner learns the WOE of its bins up to one unknown scale (and, where points are
-spread, one unknown shift) per column. Otherwise points stay shared and people are scored by a private product; then no
-`ScorecardHalf` of that party exists. This module is what one party computes alone, after one or the other.
+the column is a named disclosure: WOE up to one unknown scale a column (and one shift, which a bin without rows shows,
+as its WOE is 0). The scale protects nothing from an owner who knows the share of bads: the bads of all bins must add
+up to it, which fixes the scale, and then the bads of each bin. Rounding blurs this, it does not prevent it. Otherwise
+points stay shared and people are scored by a private product; then no `ScorecardHalf` of that party exists. This
+module is what one party computes alone, after one or the other.
 
 `fit_plain_scorecard` has all columns in one place: one party alone, and the centralised answer that private training is
 compared with. Held by `tests/test_scorecard.py`.
