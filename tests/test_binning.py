@@ -17,9 +17,10 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from fedbank.errors import UsageError
 from fedbank.models.bin_counts import InputError, chi_merge, chi_squares, evidence, monotone_merge
-from fedbank.models.binning import Binner, equal_width_edges, frequent_categories, merge_by_counts
+from fedbank.models.binning import Binner, equal_width_edges, frequent_categories
 from fedbank.models.column_bins import ColumnBins, TableBins, one_hot, replaced
 from fedbank.models.evaluation import stability_of_counts
+from fedbank.models.merging import apply_merges, decide_merges, merge_by_counts
 
 NAN = float("nan")
 TABLES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=12)
@@ -332,9 +333,9 @@ class TestBinner:
         assert [len(column.special) for column in by_name.columns] == [1, 0]
 
     def test_rare_categories_go_together(self):
-        cells = ["a"] * 50 + ["b"] * 45 + ["c"] * 3 + ["d"] * 2
+        cells = ["a"] * 50 + ["b"] * 43 + ["c"] * 5 + ["d"] * 2 + [None] * 100
         column = Binner(rare=0.04).fit(pd.DataFrame({"x": cells})).bins_.columns[0]
-        assert column.labels() == ("a", "b", "other", "missing")
+        assert column.labels() == ("a", "b", "c", "other", "missing")
         codes = Binner(categorical=["x0"], rare=0.3).fit_transform([[3], [3], [1], [1], [9]])
         assert codes[:, 0].tolist() == [1, 1, 0, 0, 2]
         assert frequent_categories(np.array([None, None], dtype=object), 0) == ()
@@ -355,14 +356,23 @@ class TestBinner:
             assert all("missing" not in line and "-999" not in line for line in binner.report_.lines())
             assert {one.name for one in binner.report_.columns} == {"x"}
 
-    def test_counts_from_elsewhere_give_the_same_bins(self, german):
-        """A passive party bins without labels; with the counts it arrives where the active one does."""
+    @pytest.mark.parametrize("rule", ["chi", "monotone"])
+    def test_two_parties_arrive_where_one_does(self, german, rule):
+        """The passive party bins without labels, the other one decides by counts alone, the owner merges."""
         table, y = german
-        fine = Binner(bins=20).fit(table).bins_
-        for rule in ("chi", "monotone"):
-            bins, report = merge_by_counts(fine, fine.counts(fine.transform(table), y), rule)
-            binner = Binner(bins=20, merge=rule).fit(table, y)
-            assert bins == binner.bins_ and report == binner.report_
+        fine = Binner(bins=20, special=[24]).fit(table).bins_
+        counts = fine.counts(fine.transform(table), y)
+        regular = [own[: column.regular] for own, column in zip(counts, fine.columns, strict=True)]
+        decided = decide_merges(regular, [column.categories is None for column in fine.columns], rule)
+        binner = Binner(bins=20, special=[24], merge=rule).fit(table, y)
+        assert apply_merges(fine, [one.into for one in decided]) == binner.bins_
+        assert decided == tuple(column.merged for column in binner.report_.columns)
+
+    def test_merges_that_do_not_fit_the_bins_are_refused(self):
+        bins = TableBins((ColumnBins.of_edges("a", [1, 2]),))
+        for into in ([0, 1], [0, 1, 2, 3], [0, 2, 1], [1, 0, 0], [0, 0, 2], []):
+            with pytest.raises(InputError):
+                apply_merges(bins, [into])
 
     def test_merge_by_counts_refuses(self):
         bins = TableBins((ColumnBins.of_edges("a", [1]),))

@@ -295,7 +295,7 @@ class TestDifficultInputs:
 
 
 def test_opened_points_and_the_share_of_bads_give_the_bads_of_each_bin():
-    """Why opening points is a disclosure: the owner knows points and rows of its bins, perhaps the share of bads too."""
+    """Why opening points is a disclosure: the owner knows its points and rows, and perhaps the share of bads."""
     counts = np.array([[80, 40], [150, 30], [300, 20], [0, 0]])
     woe = evidence(counts[:3], smoothing=0).woe
     points = np.array(SCALE.points([-0.73], [[*woe, 0.0]], -1.1, columns=3, digits=None)[0])

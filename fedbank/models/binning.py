@@ -4,9 +4,9 @@
 edges at or below the value, so "code <= b" and "value < edges[b]" are the same question.
 
 `Binner` makes those of a scorecard (`column_bins.TableBins`). Where bins are to be merged by what they say about the
-labels, it starts from finer ones, counts goods and bads in each, and calls `merge_by_counts`. A passive party has no
-labels: it fits a `Binner` without merging, the counts come from a protocol as a named disclosure, and
-`merge_by_counts` does the rest, at the party that was shown the counts.
+labels, it starts from finer ones, counts goods and bads in each, and merges them (`merging`). A passive party has no
+labels: it fits a `Binner` without merging, the counts come from a protocol as a named disclosure, and the merges that
+the counts decide come back to it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fedbank.errors import UsageError
-from fedbank.models.bin_counts import (
-    SMOOTHING,
-    Direction,
-    InputError,
-    Merged,
-    chi_merge,
-    monotone_merge,
-)
+from fedbank.models.bin_counts import SMOOTHING, Direction, InputError
 from fedbank.models.column_bins import (
     MOST_BINS,
     Codes,
@@ -40,21 +33,18 @@ from fedbank.models.column_bins import (
     column_cells,
     table_frame,
 )
+from fedbank.models.merging import BinningReport, Rule, merge_by_counts
 
 __all__ = [
     "Binner",
-    "BinningReport",
     "Bins",
-    "MergedColumn",
     "checked_labels",
     "equal_width_edges",
     "frequent_categories",
-    "merge_by_counts",
     "quantile_edges",
 ]
 
 Floats = npt.NDArray[np.float64]
-Rule = Literal["chi", "monotone"]
 
 
 @dataclass(frozen=True)
@@ -158,83 +148,6 @@ def frequent_categories(cells: Floats | npt.NDArray[np.object_], rare: float) ->
     keys = [category_key(value) for value in values]
     kept = [at for at in range(len(keys)) if counts[at] >= rare * counts.sum()]
     return tuple(keys[at] for at in sorted(kept, key=lambda at: (-counts[at], str(keys[at]))))
-
-
-@dataclass(frozen=True)
-class MergedColumn:
-    """What merging did to one column: its bins before, by label, and the decisions."""
-
-    name: str
-    labels: tuple[str, ...]
-    merged: Merged
-
-    def lines(self) -> tuple[str, ...]:
-        """Return one sentence for each decision."""
-        return tuple(
-            f"{self.name}: {self._named(merge.left)} joined with {self._named(merge.right)}: {merge.rule} "
-            f"({merge.statistic:.4g})."
-            for merge in self.merged.merges
-        )
-
-    def _named(self, bins: tuple[int, ...]) -> str:
-        return " + ".join(f"[{self.labels[one]}]" for one in bins)
-
-
-@dataclass(frozen=True)
-class BinningReport:
-    """Every merge that the labels decided, for the list of disclosures.
-
-    Whoever is shown `columns[c].merged.into` learns for each decision that two neighbouring bins have alike shares of
-    bads, or that their shares stand against the direction; and of bins that stayed, that they do not.
-    """
-
-    columns: tuple[MergedColumn, ...] = ()
-
-    def lines(self) -> tuple[str, ...]:
-        """Return one sentence for each decision, column by column."""
-        return tuple(line for column in self.columns for line in column.lines())
-
-
-def merge_by_counts(
-    bins: TableBins,
-    counts: Sequence[npt.ArrayLike],
-    rule: Rule,
-    *,
-    most: int = 8,
-    least: float = 0.05,
-    significance: float = 0.05,
-    direction: Direction = "either",
-    smoothing: float = SMOOTHING,
-) -> tuple[TableBins, BinningReport]:
-    """Merge the regular bins of each column by what they say about the labels.
-
-    Special values, missing values and other categories keep their own bins. Categories have no order that could be
-    monotone, so that "monotone" leaves them alone.
-
-    Parameters
-    ----------
-    bins : fine bins
-    counts : for each column integers (bins, 2), goods and bads, from own rows or from a protocol
-    rule : "chi" or "monotone"
-    most, least, significance : of `chi_merge`
-    direction, smoothing : of `monotone_merge`
-    """
-    if rule not in ("chi", "monotone"):
-        raise InputError(f"Bins merge by 'chi' or 'monotone'; found {rule!r}.")
-    columns, done = [], []
-    for column, table in zip(bins.columns, counts, strict=True):
-        regular, number = np.asarray(table)[: column.regular], column.categories is None
-        if len(np.asarray(table)) != column.bins:
-            raise InputError(f"Column {column.name!r} has {column.bins} bins and counts of {len(np.asarray(table))}.")
-        if not len(regular) or (rule == "monotone" and not number):
-            merged = Merged(tuple(range(column.regular)), ())
-        elif rule == "chi":
-            merged = chi_merge(regular, most=most, least=least, significance=significance, ordered=number)
-        else:
-            merged = monotone_merge(regular, direction=direction, smoothing=smoothing)
-        columns.append(column.merged_regular(merged.into))
-        done.append(MergedColumn(column.name, column.labels(), merged))
-    return TableBins(tuple(columns)), BinningReport(tuple(done))
 
 
 class Binner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

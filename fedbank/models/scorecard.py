@@ -288,7 +288,7 @@ def fit_plain_scorecard(
     counts = bins.counts(codes, y)
     found = tuple(evidence(table, smoothing) for table in counts)
     woe = [one.woe for one in found]
-    logistic = LogisticRegression(C=C, tol=1e-8, max_iter=1000).fit(replaced(codes, woe), y)
+    logistic = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-8, max_iter=1000).fit(replaced(codes, woe), y)
     coefficients, intercept = logistic.coef_[0], float(logistic.intercept_[0])
     points = scale.points(coefficients, woe, intercept, columns=len(woe), spread=spread, digits=digits)
     rows = tuple(tuple(table.sum(axis=1).tolist()) for table in counts)
