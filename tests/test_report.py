@@ -15,6 +15,7 @@ from PIL import Image
 
 from fedbank.errors import UsageError
 from fedbank.models.evaluation import evaluate
+from fedbank.models.model_card import Approval, ModelCard
 from fedbank.party import pictures
 from fedbank.party.report import (
     TEXTS,
@@ -65,6 +66,18 @@ FULL = ReportContent(
     ),
     steps=(Step("matching", 6.2, 5.8), Step("boosting", 212.5, 380.0)),
     model=ModelSummary(100, 5, (("own splits", "388"),), {"purchases": 812.0, "online share": 0.0}),
+    card=ModelCard(
+        model="forex-risk",
+        intended_use="To choose whom to examine first; never to refuse a service.",
+        population="People with a settlement in 2024.",
+        observation_window="2023",
+        performance_window="2024",
+        samples=(("train", 1000, 130),),
+        scheme=(("scheme", "hint"),),
+        disclosures=("Points per bin are opened to their owner.",),
+        limits=("Not for companies.",),
+        approvals=(Approval("A. Example", "model risk", "2025-03-01"),),
+    ),
     notes=("Synthetic people.",),
 )
 
@@ -138,6 +151,7 @@ def test_report_shows_the_figures(html):
         assert f"AUC · {name} {found.auc:.3f} {found.auc_low:.3f} – {found.auc_high:.3f}" in text
     shown = ["Paillier", "3072", "Estimated security bits 128", "chunks 16", "388", "100.0%", "24.9 MB", "3 min 39 s"]
     shown += ["check digit wrong 31", "1,500 people", "watch", "moved", "stable", "Example Bank, Second Bank", "93.8%"]
+    shown += ["Model card", "train: 1,000 / 130", "Not for companies.", "A. Example (model risk), 2025-03-01"]
     shown += ["Synthetic people.", "22,000,000", "best separation", FULL.job_hash]
     assert [figure for figure in shown if figure not in text] == []
     assert html.count("<svg") == 7
@@ -170,11 +184,12 @@ def test_whatever_comes_from_outside_is_escaped(tmp_path):
         traffic=(Traffic(NASTY, "sent", 1, 1),),
         steps=(Step(NASTY, 1.0),),
         model=ModelSummary(1, 1, ((NASTY, NASTY),), {NASTY: 1.0}),
+        card=ModelCard(*[NASTY] * 5, ((NASTY, 1, 1),), ((NASTY, NASTY),), (NASTY,), (NASTY,)),
         notes=(NASTY,),
     )
     page = Page(html)
     assert not page.open and "<script" not in html
-    assert page.text.count(NASTY) >= 25
+    assert page.text.count(NASTY) >= 35
     assert "_hidden" in page.text
     drawn = "".join(re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL))
     assert Page(drawn).text.count(NASTY) >= 6  # not read as a formula either

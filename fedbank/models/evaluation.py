@@ -47,6 +47,7 @@ __all__ = [
     "precision_at",
     "split_rows",
     "stability_index",
+    "stability_of_counts",
 ]
 
 TRAIN, VALIDATION, TEST, OUT_OF_TIME = 0, 1, 2, 3
@@ -428,7 +429,29 @@ def stability_index(expected: ArrayLike, actual: ArrayLike, bands: int = 10) -> 
     borders = np.unique(np.quantile(expected, np.arange(1, bands) / bands, method="inverted_cdf"))
     if borders[0] == expected.min():
         borders = np.concatenate([[np.nextafter(borders[0], -np.inf)], borders])
-    e, a = (_smoothed_shares(np.searchsorted(borders, side), len(borders) + 1) for side in (expected, actual))
+    bands = len(borders) + 1
+    e, a = (np.bincount(np.searchsorted(borders, side), minlength=bands) for side in (expected, actual))
+    return stability_of_counts(e, a)
+
+
+def stability_of_counts(expected: ArrayLike, actual: ArrayLike) -> float:
+    """Return the population stability index of rows counted by band or bin; small cells as in `stability_index`.
+
+    Parameters
+    ----------
+    expected, actual : counts (bands,), at least one row on each side
+
+    Examples
+    --------
+    >>> stability_of_counts([50, 50], [100, 100])
+    0.0
+    """
+    sides = [np.asarray(side, dtype=np.float64) for side in (expected, actual)]
+    if sides[0].shape != sides[1].shape or sides[0].ndim != 1:
+        raise UsageError(f"A stability index compares the same bands; found {sides[0].shape} and {sides[1].shape}.")
+    if not all(np.isfinite(side).all() and (side >= 0).all() and side.sum() for side in sides):
+        raise UsageError("A stability index needs counts of at least 0, and rows on both sides.")
+    e, a = ((side + 0.5) / (side.sum() + 0.5 * len(side)) for side in sides)
     return float(np.sum((a - e) * np.log(a / e)))
 
 
@@ -629,11 +652,6 @@ def _wilson(rate: float, count: int, z: float = 1.96) -> tuple[float, float]:
     middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z * np.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))
-
-
-def _smoothed_shares(band: Ints, bands: int) -> Floats:
-    counts = np.bincount(band, minlength=bands).astype(np.float64)
-    return (counts + 0.5) / (len(band) + 0.5 * bands)
 
 
 def _thin_roc(labels: Ints, scores: Floats) -> tuple[tuple[float, float], ...]:

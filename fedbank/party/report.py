@@ -20,6 +20,7 @@ import jinja2
 
 from fedbank.errors import UsageError
 from fedbank.models.evaluation import Evaluation, as_plain
+from fedbank.models.model_card import ModelCard
 from fedbank.party import pictures
 from fedbank.party.pictures import Language, translated
 from fedbank.party.steps import Step
@@ -91,7 +92,7 @@ class ReportContent:
     started, ended : local times as text
     engine : rows of (label, value): scheme, key bits, estimated security bits, parameters, as really used
     plaintext : the mock engine ran; a red banner and every picture say PLAINTEXT
-    data, model : see `DataFacts`, `ModelSummary`
+    data, model, card : see `DataFacts`, `ModelSummary`, `fedbank.models.model_card.ModelCard`
     evaluations : name -> Evaluation in the order of the table; the usual names bank, regulator and together (also
         active, passive) are translated. "together", else the last, is the one shown in detail
     stability : name -> population stability index against the training rows
@@ -117,6 +118,7 @@ class ReportContent:
     traffic: Sequence[Traffic] = ()
     steps: Sequence[Step] = ()
     model: ModelSummary = field(default_factory=ModelSummary)
+    card: ModelCard | None = None
     notes: Sequence[str] = ()
     language: Language = "en"
 
@@ -318,6 +320,17 @@ TEXTS: dict[str, dict[Language, str]] = {
     "trees": {"en": "Trees", "zh": "树的棵数"},
     "depth": {"en": "Depth", "zh": "深度"},
     "importance": {"en": "Importance of own features", "zh": "本方特征重要性"},
+    "model card": {"en": "Model card", "zh": "模型说明卡"},
+    "model name": {"en": "Model", "zh": "模型名称"},
+    "intended use": {"en": "Intended use", "zh": "适用范围"},
+    "population": {"en": "Population", "zh": "人群"},
+    "observation window": {"en": "Observation window", "zh": "观察期"},
+    "performance window": {"en": "Performance window", "zh": "表现期"},
+    "people / bads": {"en": "People / bads", "zh": "人数 / 坏样本数"},
+    "disclosure": {"en": "Disclosure", "zh": "信息披露"},
+    "limit": {"en": "Limit", "zh": "局限"},
+    "approval": {"en": "Approved by", "zh": "审批"},
+    "not approved yet": {"en": "Not approved yet", "zh": "尚未审批"},
     "notes": {"en": "Notes", "zh": "备注"},
     "footer": {
         "en": "Written by fedbank. The same figures are in report.json beside this page.",
