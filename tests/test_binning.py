@@ -308,6 +308,25 @@ class TestBinner:
                 assert len(set(found[values == value])) <= 1
         assert TableBins.from_json(binner.bins_.to_json()) == binner.bins_
 
+    @given(
+        st.lists(
+            st.none() | st.sampled_from("abc") | st.text(max_size=2) | st.integers(0, 3) | st.just(NAN), min_size=1
+        )
+    )
+    def test_any_words(self, cells):
+        table = pd.DataFrame({"x": pd.Series([*cells, "a"], dtype=object)})
+        binner = Binner(rare=0.2).fit(table)
+        column, codes = binner.bins_.columns[0], binner.transform(table)[:, 0]
+        common = dict(column.categories)
+        present = [cell for cell in table["x"] if not pd.isna(cell)]
+        for cell, code in zip(table["x"], codes, strict=True):
+            if pd.isna(cell):
+                assert code == column.missing
+            else:
+                assert (cell in common) == (present.count(cell) >= 0.2 * len(present))
+                assert code == common.get(cell, column.other)
+        assert TableBins.from_json(binner.bins_.to_json()) == binner.bins_
+
     @given(arrays.arrays(np.float64, (6, 1), elements=st.floats()).filter(lambda X: np.isinf(X).any()))
     def test_infinity_is_refused(self, X):
         with pytest.raises(ValueError, match="infinity"):
