@@ -221,3 +221,17 @@ class SlowCode:
             packed[i - 1] ^= packed[i]
             packed[self.spans(i)] ^= packed[i]
         return np.unpackbits(packed, axis=1, count=count, bitorder="little")
+
+    def field_rows(self, chosen: npt.NDArray[np.int64]) -> Words:
+        """Rows of H with mixing, or sums of rows, uint64 (inputs, count, 2)."""
+        rows = np.zeros((self.inputs, len(chosen), 2), dtype=np.uint64)
+        for k in range(chosen.shape[1]):
+            for r in range(WEIGHT):
+                rows[self.places[chosen[:, k], r], np.arange(len(chosen)), 0] ^= np.uint64(1)
+        one, top = np.uint64(1), np.uint64(63)
+        for i in range(self.inputs - 1, 0, -1):
+            low, high = rows[i, :, 0], rows[i, :, 1]
+            rows[i - 1, :, 0] ^= low << one ^ (high >> top) * np.uint64(0x87)
+            rows[i - 1, :, 1] ^= high << one | low >> top
+            rows[self.spans(i)] ^= rows[i]
+        return rows

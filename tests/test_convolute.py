@@ -1,29 +1,38 @@
-"""Expand-convolute codes: the slow reference, what they refuse, two attacks on interleaved noise, sampled distances.
+"""Expand-convolute codes: the slow reference, refusals, two attacks on interleaved noise, parameters, distances.
 
-What an attacker sees of u = H e: the code H, which is public, and u, of which it may know any part. It looks for the few
-positions where the noise e is not zero. If H has bits only and e has values of m bits, then bit b of u is H times bit b
-of e: m words of one binary code, all with their noise at the same positions S. They can be decoded together.
+What an attacker sees of u = H e: the code H, which is public, and u, of which it may know any part. It looks for the
+few positions S where the noise e is not zero. If H has bits only and e has values of m bits, then bit b of u is H times
+bit b of e: m words of one binary code, all with their noise at the same positions. They can be decoded together.
 
-First attack (`positions_in_the_span`): if e has rank |S| <= m as a matrix of bits, the columns of u span the same space
-as the columns of H at S. So the position j is in S exactly if column j of H lies in the span of u.
+First attack (`positions_in_the_span`): if e has rank |S| <= m as a matrix of bits, the columns of u span the same
+space as the columns of H at S. So position j is in S exactly if column j of H lies in the span of u.
 
-Second attack (`positions_by_guessing`), for |S| > m: assume that e is zero at a random set Z of positions where H can
-be solved for the others, half of all. The solution x is wrong, but its rows outside S lie in the row space of e in Z.
-If fewer than m positions of S, or rows of a lower rank, are in Z, that space is not the whole, and rows outside it
-betray their positions. Half of S is in Z, so a binary code of rate 1/2 falls to this as long as |S| is about 2 m. For
-m = 128 that is 256: the number of positions that we take is no defence of a binary code, mixing is. Codes without
-mixing are for values of up to eight bits, where 552 positions are 69 times as many as bits.
+Second attack (`positions_by_guessing`), also for |S| > m: assume that e is zero at a random half Z of the positions,
+and solve H x = u for the others. The solution x is wrong, but its rows outside S lie in the row space of e at Z. If
+that is not the whole space of m bits, as always when fewer than m positions of S are in Z, rows outside it betray their
+positions. The chance is at most 2^m (3/4)^|S|, of any of the sums of m bits being zero at all of Z. About half of S is
+in Z: a binary code of rate 1/2 with values of m = 128 bits falls at once with 256 positions, as a test below shows. So
+a number of positions above 128 is no defence.
+
+Mixing is one. With it a bit of u depends on all bits of e, and no sum of bits of u has a code of its own; only u as a
+whole has, a single word, and an attacker must guess a Z without any of S: a chance of 2^-256. Codes without mixing are
+for values of up to eight bits.
 """
 
+import math
 from collections.abc import Iterable, Iterator
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import reference_vole as reference
+from hypothesis import given
+from hypothesis import strategies as st
 from reference_vole import SlowCode
 
 from fedbank import _native
+from fedbank.protocols import vole
 
 Bits = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
@@ -115,6 +124,15 @@ def test_rows_of_the_reference_are_rows_of_its_matrix() -> None:
     assert np.array_equal(got, matrix[:, chosen[:, 0]] ^ matrix[:, chosen[:, 1]] ^ matrix[:, chosen[:, 2]])
 
 
+def test_rows_with_mixing_are_rows_of_its_matrix() -> None:
+    chosen = np.array([[0, 0, 1], [5, 6, 7], [1, 2, 44]])
+    got = SlowCode(SEED, 210, 45, True).field_rows(chosen)
+    code = _native.Code(SEED, 210, 45, True)
+    units = np.stack([np.eye(210, dtype=np.uint64), np.zeros((210, 210), dtype=np.uint64)], axis=2)
+    matrix = np.stack([code.encode(np.ascontiguousarray(unit), 1) for unit in units])
+    assert np.array_equal(got, matrix[:, chosen[:, 0]] ^ matrix[:, chosen[:, 1]] ^ matrix[:, chosen[:, 2]])
+
+
 # What is refused
 
 
@@ -124,11 +142,15 @@ def test_a_code_of_a_wrong_size_is_refused(inputs: int, outputs: int) -> None:
         _native.Code(SEED, inputs, outputs, False)
 
 
-def test_the_largest_regions_have_65536_places() -> None:
-    """The last place of a region still is one of 16 bits; all words together make the sum of all in a code of one row."""
-    assert _native.Code(SEED, 21 * 65536 - 1, 1, False).encode_small(
-        np.zeros(21 * 65536 - 1, np.uint8), 1
-    ).tolist() == [0]
+def test_the_largest_code() -> None:
+    """Regions of 65,536 places, the last one of 65,535, whose offsets have 16 bits."""
+    inputs = 21 * 65536 - 1
+    code = _native.Code(SEED, inputs, 100, False)
+    slow = SlowCode(SEED, inputs, 100, False)
+    assert set(np.diff(slow.starts)) == {65535, 65536}
+    x = np.zeros(inputs, dtype=np.uint8)
+    x[-1] = 1  # reaches the last place only
+    assert np.array_equal(code.encode_small(x, 1), slow.places[:, -1] == inputs - 1)
 
 
 def test_wrong_arguments_are_refused_with_a_sentence() -> None:
@@ -220,14 +242,12 @@ def test_interleaved_decoding_fails_against_mixing() -> None:
     e, a word in common has a chance below 2^-100: two spaces of dimension 128 of 400.
     """
     code = _native.Code(SEED, 800, 400, True)
-    e, positions = noise(40, 20, 128)
+    e, _ = noise(40, 20, 128)
     u = code.encode(e, 1)
     assert positions_in_the_span(u, matrix_of(SEED, 800, 400)) == set()
     span = columns_of(bits_of(u))
     assert len(Span(span)) == 128
-    others = {(position + 7) % 800 for position in positions} - positions
-    assert len(others) > 30
-    for position in sorted(positions | others):
+    for position in range(800):
         unit = np.zeros((800, 2), dtype=np.uint64)
         unit[position, 0] = 1
         own = columns_of(bits_of(code.encode(unit, 1)))
@@ -241,19 +261,17 @@ def test_more_positions_than_bits_stop_the_first_attack_alone() -> None:
     assert positions_in_the_span(u, matrix_of(SEED, 1024, 512)) == set()
 
 
-def solved(matrix: Bits, u: Words, order: Rows) -> tuple[Rows, list[int]]:
-    """Solve H x = u for x that is zero but at the first columns in `order` that make a square regular matrix.
+def eliminated(matrix: Bits, order: Rows, right: Bits) -> tuple[Rows, Bits, Bits]:
+    """Row-reduce the columns in `order` of a matrix until each row has its pivot, the others changed along.
 
     Returns
     -------
-    positions : int64 (outputs,), where x may be other than zero
-    rows : x at these positions, an integer of 128 bits each
+    int64 (rows,), the column of each row's pivot; what has become of the columns in `order`; and of `right`
     """
-    outputs = len(matrix)
-    sides = np.concatenate([matrix[:, order], bits_of(u)], axis=1)
-    pad = -sides.shape[1] % 64
-    packed = np.packbits(np.pad(sides, ((0, 0), (0, pad))), axis=1, bitorder="little").view(np.uint64)
-    free, positions = np.ones(outputs, dtype=bool), np.full(outputs, -1, dtype=np.int64)
+    sides = np.concatenate([matrix[:, order], right], axis=1)
+    padded = np.pad(sides, ((0, 0), (0, -sides.shape[1] % 64)))
+    packed = np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
+    free, pivots = np.ones(len(matrix), dtype=bool), np.full(len(matrix), -1, dtype=np.int64)
     for at, column in enumerate(order):
         word, bit = divmod(at, 64)
         has = (packed[:, word] >> np.uint64(bit) & np.uint64(1)).astype(bool)
@@ -261,27 +279,28 @@ def solved(matrix: Bits, u: Words, order: Rows) -> tuple[Rows, list[int]]:
         if not len(candidates):
             continue
         row = candidates[0]
-        free[row], has[row], positions[row] = False, False, column
+        free[row], has[row], pivots[row] = False, False, column
         packed[has, word:] ^= packed[row, word:]
         if not free.any():
             break
     assert not free.any()
-    x = np.unpackbits(packed.view(np.uint8), axis=1, bitorder="little")[:, len(order) : len(order) + 128]
-    return positions, columns_of(x.T)
+    whole = np.unpackbits(packed.view(np.uint8), axis=1, bitorder="little")
+    return pivots, whole[:, : len(order)], whole[:, len(order) : sides.shape[1]]
 
 
-def positions_by_guessing(u: Words, matrix: Bits, bits: int, most: int, rounds: int, number: int = 0) -> set[int]:
+def positions_by_guessing(u: Words, matrix: Bits, bits: int, most: int, rounds: int) -> set[int]:
     """Attack: rows of a wrong solution that lie outside the space which most of the rows lie in.
 
     `most`: how many positions there are, which is public. Positions that were found are solved for in later rounds,
     so that fewer are in the guess.
     """
     outputs, inputs = matrix.shape
-    rng, found = np.random.default_rng(number), set[int]()
+    rng, found = np.random.default_rng(0), set[int]()
     for _ in range(rounds):
         others = rng.permutation([j for j in range(inputs) if j not in found])
         order = np.concatenate([np.array(sorted(found), dtype=np.int64), others])[: outputs + 100]
-        positions, rows = solved(matrix, u, order)
+        positions, _, solution = eliminated(matrix, order, bits_of(u))  # x is zero elsewhere
+        rows = columns_of(solution.T)
         for _ in range(400):
             sample = Span([rows[i] for i in rng.integers(0, outputs, bits + 4)])
             if len(sample) == bits:
@@ -300,3 +319,180 @@ def test_twice_as_many_positions_as_bits_do_not_save_a_binary_code() -> None:
     matrix = matrix_of(SEED, 1024, 512)
     assert positions_in_the_span(u, matrix) == set()
     assert positions_by_guessing(u, matrix, 16, 32, rounds=8) == positions
+
+
+@pytest.mark.parametrize("trees", [32, vole.FIELD_NOISE])
+def test_mixing_is_what_stops_the_second_attack(trees: int) -> None:
+    """Values of 128 bits. Without mixing three rounds find most positions and no other; with mixing none is found."""
+    e, positions = noise(trees, 32, 128)
+    inputs, outputs = 32 * trees, 16 * trees
+    matrix = matrix_of(SEED, inputs, outputs)
+    found = positions_by_guessing(_native.Code(SEED, inputs, outputs, False).encode(e, 1), matrix, 128, trees, rounds=3)
+    assert found <= positions
+    assert len(found) > trees // 2
+    u = _native.Code(SEED, inputs, outputs, True).encode(e, 1)
+    assert positions_by_guessing(u, matrix, 128, trees, rounds=1) == set()
+
+
+@pytest.mark.slow
+def test_the_second_attack_finds_all_our_positions_in_a_binary_code() -> None:
+    e, positions = noise(vole.FIELD_NOISE, 32, 128)
+    u = _native.Code(SEED, 8192, 4096, False).encode(e, 1)
+    assert positions_by_guessing(u, matrix_of(SEED, 8192, 4096), 128, 256, rounds=8) == positions
+
+
+# Parameters
+
+
+def test_the_noise_of_the_field() -> None:
+    """libOTe's rule for regular noise and codes 21 x 24, d = 0.15: (1 - 2 d)^t <= 2^-128, rounded up t = 249.
+
+    A uniform value hides at each met position: (1 - d)^t. That asks for d >= 0.293, which a code over a large field
+    has room for (Singleton: 1/2), and the rows sampled below exceed.
+    """
+    assert vole.FIELD_NOISE >= math.ceil(-128 / math.log2(1 - 2 * 0.15)) == 249
+    assert (1 - 0.293) ** vole.FIELD_NOISE <= 2**-128
+    assert 0.5**vole.FIELD_NOISE <= 2**-128  # the second attack against mixing: all positions must miss half
+
+
+def test_the_noise_of_small_values() -> None:
+    """A uniform value at each met position, d = 0.15: (1 - d)^t <= 2^-128; and the second attack on 8 bits."""
+    assert vole.SMALL_NOISE >= math.ceil(-128 / math.log2(1 - 0.15)) == 546
+    assert 2**8 * 0.75**vole.SMALL_NOISE <= 2**-128
+    assert 2**128 * 0.75**vole.FIELD_NOISE > 1  # what that bound says of 128 bits without mixing
+
+
+def test_single_bits_fit_the_core() -> None:
+    assert vole.BITS in (2, 4, 8)  # what `extend_whole` takes
+    assert vole.BITS * vole.SEED_TREES == 128
+    assert 1 << vole.BITS == vole.SEED_LEAVES
+    assert vole.LOT == 512
+    assert vole.TOGETHER % math.lcm(vole.LOT, 128) == 0
+
+
+def check_sizes(sizes: vole.Instances) -> None:
+    assert sizes.trees * sizes.leaves >= 2 * sizes.outputs
+    assert sizes.trees * (sizes.leaves - 1) < 2 * sizes.outputs  # no leaf too many
+    assert sizes.depth == reference.tree_depth(sizes.leaves)
+    assert sizes.offers == sizes.trees * sizes.depth
+    assert sizes.choices == sizes.count * sizes.offers
+
+
+@given(st.integers(1, 1 << 24), st.integers(15, 18))
+def test_instances_of_the_field_cover_what_is_asked(count: int, log_most: int) -> None:
+    """Each instance gives all but its last 256 numbers, which are the noise of the next one."""
+    most = 1 << log_most
+    sizes = vole.field_instances(count, most)
+    check_sizes(sizes)
+    assert sizes.trees == vole.FIELD_NOISE
+    assert sizes.count * (sizes.outputs - sizes.trees) >= count
+    assert vole.LEAST_OUTPUTS < sizes.outputs <= most
+    assert (sizes.count - 1) * (most - sizes.trees) < count  # no instance too many
+
+
+@given(st.integers(0, 1 << 26), st.integers(1, 8), st.integers(14, 18))
+def test_small_instances_cover_what_is_missing(missing: int, bits: int, log_most: int) -> None:
+    lots = list(vole.small_instances(missing, bits, 1 << log_most, lpn=True))
+    for sizes in lots:
+        check_sizes(sizes)
+        assert sizes.trees == vole.SMALL_NOISE
+        assert sizes.count <= vole.INSTANCES_TOGETHER
+    total = sum(sizes.count * sizes.outputs for sizes in lots)
+    assert missing <= total < missing + (1 << log_most)
+
+
+@given(st.integers(0, 1 << 21), st.integers(1, 8))
+def test_lots_without_lpn_cover_what_is_missing(missing: int, bits: int) -> None:
+    lots = list(vole.small_instances(missing, bits, vole.MOST_OUTPUTS, lpn=False))
+    for sizes in lots:
+        assert (sizes.count, sizes.trees) == (1, 0)
+        assert 0 < bits * sizes.outputs <= vole.TOGETHER
+    total = sum(sizes.outputs for sizes in lots)
+    assert missing <= total < missing + vole.LOT
+
+
+@pytest.mark.parametrize("mixing", [False, True])
+def test_the_core_takes_the_largest_instances(mixing: bool) -> None:
+    most = vole.MOST_OUTPUTS
+    sizes = vole.field_instances(10 * most, most) if mixing else next(vole.small_instances(1, 8, most, lpn=True))
+    code = sizes.code(SEED, mixing)
+    assert (code.inputs, code.outputs) == (sizes.trees * sizes.leaves, sizes.outputs)
+
+
+# Sampled distances. They prove nothing: a binary code of rate 1/2 is expected to have words of relative weight 0.11
+# (Gilbert and Varshamov). That d is 0.15 says that nobody finds such words.
+
+
+@pytest.fixture(scope="module")
+def large() -> SlowCode:
+    """A code with as many outputs as our smallest instances have at least."""
+    return SlowCode(SEED, 2 * vole.LEAST_OUTPUTS, vole.LEAST_OUTPUTS, False)
+
+
+def least_weight(code: SlowCode, chosen: Rows) -> float:
+    """Of sums of rows, the least part of positions that are not zero."""
+    return float(code.rows(chosen).sum(axis=0).min()) / code.inputs
+
+
+def alike(code: SlowCode, regions: Iterable[int]) -> Rows:
+    """Pairs of rows with the same places in some regions, (count, 2)."""
+    keys = np.zeros(code.outputs, dtype=np.int64)
+    for r in regions:
+        keys = keys * code.inputs + code.places[:, r]
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    groups = [group for group in np.split(order, starts[1:]) if len(group) > 1]
+    return np.array([pair for group in groups for pair in combinations(group, 2)], dtype=np.int64).reshape(-1, 2)
+
+
+@pytest.mark.parametrize("each", [1, 2, 3])
+def test_weights_of_rows_and_of_their_sums(large: SlowCode, each: int) -> None:
+    """2,000 of them: the least is 0.459."""
+    rng = np.random.default_rng(each)
+    chosen = np.stack([rng.choice(large.outputs, each, replace=False) for _ in range(2000)])
+    assert least_weight(large, chosen) > 0.4
+
+
+def test_weights_of_sums_of_rows_with_the_same_last_places(large: SlowCode) -> None:
+    """Places in the last regions reach furthest. No two rows share the last three; those that share two: 0.426."""
+    assert not len(alike(large, [18, 19, 20]))
+    pairs = alike(large, [19, 20])
+    assert len(pairs) > 30
+    assert least_weight(large, pairs) > 0.4
+
+
+@pytest.mark.slow
+def test_weights_of_sums_of_the_rows_most_alike(large: SlowCode) -> None:
+    """Those that share three places of any regions; none share four: 0.453."""
+    pairs = np.unique(np.concatenate([alike(large, three) for three in combinations(range(21), 3)]), axis=0)
+    shared = (large.places[pairs[:, 0]] == large.places[pairs[:, 1]]).sum(axis=1)
+    assert set(shared) == {3}
+    assert least_weight(large, pairs) > 0.4
+
+
+@pytest.mark.parametrize("each", [1, 2, 3])
+def test_weights_of_rows_with_mixing(each: int) -> None:
+    """Nearly all positions below the last place are not zero, far more than the 0.293 that `FIELD_NOISE` asks for."""
+    code = SlowCode(SEED, 4096, 2048, True)
+    rng = np.random.default_rng(each)
+    chosen = np.stack([rng.choice(2048, each, replace=False) for _ in range(300)])
+    weights = code.field_rows(chosen).any(axis=2).mean(axis=0)
+    assert weights.min() > 0.9
+
+
+def test_weights_of_words_that_an_attacker_makes_zero_at_half_of_the_positions() -> None:
+    """By elimination: words with one or two ones in a half of the positions, about half ones in the others.
+
+    The least of 8 x 1,024 words and all their sums by two is about 0.21, above d. This is the cheapest general way
+    to words of low weight; what it finds in larger codes is closer to 1/4.
+    """
+    matrix, least = matrix_of(SEED, 2048, 1024), []
+    for number in range(8):
+        order = np.random.default_rng(number).permutation(2048)
+        _, words, _ = eliminated(matrix, order, np.zeros((1024, 0), dtype=np.uint8))
+        weights = words.sum(axis=1, dtype=np.int64)
+        reals = words.astype(np.float32)
+        sums = weights[:, None] + weights - 2 * (reals @ reals.T).astype(np.int64)  # of pairs
+        np.fill_diagonal(sums, weights)
+        least.append(int(sums.min()))
+    assert min(least) / 2048 > 0.15
