@@ -54,8 +54,8 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
 everywhere = pytest.mark.usefixtures("instruction_set")
 
 
-def random_words(count: int, number: int = 0) -> Words:
-    return np.random.default_rng(number).integers(0, 1 << 64, (count, 2), np.uint64)
+def random_words(count: int) -> Words:
+    return np.random.default_rng(0).integers(0, 1 << 64, (count, 2), np.uint64)
 
 
 # The definition
@@ -203,9 +203,9 @@ def columns_of(bits: Bits) -> list[int]:
     return [int.from_bytes(row.tobytes(), "little") for row in packed]
 
 
-def noise(trees: int, leaves: int, bits: int, number: int = 0) -> tuple[Words, set[int]]:
+def noise(trees: int, leaves: int, bits: int) -> tuple[Words, set[int]]:
     """Regular noise: a uniform value of so many bits at a uniform leaf of each tree; and its positions."""
-    rng = np.random.default_rng(number)
+    rng = np.random.default_rng(0)
     positions = rng.integers(0, leaves, trees) + leaves * np.arange(trees)
     values = np.zeros((trees, 128), dtype=np.uint8)
     values[:, :bits] = rng.integers(0, 2, (trees, bits))
@@ -214,9 +214,9 @@ def noise(trees: int, leaves: int, bits: int, number: int = 0) -> tuple[Words, s
     return e, set(positions.tolist())
 
 
-def matrix_of(seed: bytes, inputs: int, outputs: int) -> Bits:
+def matrix_of(inputs: int, outputs: int) -> Bits:
     """H of a code without mixing, (outputs, inputs): public, by its seed."""
-    return SlowCode(seed, inputs, outputs, False).rows(np.arange(outputs)[:, None]).T
+    return SlowCode(SEED, inputs, outputs, False).rows(np.arange(outputs)[:, None]).T
 
 
 def positions_in_the_span(u: Words, matrix: Bits) -> set[int]:
@@ -230,7 +230,7 @@ def test_interleaved_decoding_breaks_a_binary_code(trees: int) -> None:
     """With fewer positions than bits of a value, an attacker without mixing in its way finds them all, and no other."""
     e, positions = noise(trees, 800 // trees, 128)
     u = _native.Code(SEED, 800, 400, False).encode(e, 1)
-    assert positions_in_the_span(u, matrix_of(SEED, 800, 400)) == positions
+    assert positions_in_the_span(u, matrix_of(800, 400)) == positions
 
 
 def test_interleaved_decoding_fails_against_mixing() -> None:
@@ -244,7 +244,7 @@ def test_interleaved_decoding_fails_against_mixing() -> None:
     code = _native.Code(SEED, 800, 400, True)
     e, _ = noise(40, 20, 128)
     u = code.encode(e, 1)
-    assert positions_in_the_span(u, matrix_of(SEED, 800, 400)) == set()
+    assert positions_in_the_span(u, matrix_of(800, 400)) == set()
     span = columns_of(bits_of(u))
     assert len(Span(span)) == 128
     for position in range(800):
@@ -258,7 +258,7 @@ def test_more_positions_than_bits_stop_the_first_attack_alone() -> None:
     """256 positions: the 128 columns of u span half of the space of H's columns, and none of these lies in it."""
     e, _ = noise(256, 4, 128)
     u = _native.Code(SEED, 1024, 512, False).encode(e, 1)
-    assert positions_in_the_span(u, matrix_of(SEED, 1024, 512)) == set()
+    assert positions_in_the_span(u, matrix_of(1024, 512)) == set()
 
 
 def eliminated(matrix: Bits, order: Rows, right: Bits) -> tuple[Rows, Bits, Bits]:
@@ -316,7 +316,7 @@ def test_twice_as_many_positions_as_bits_do_not_save_a_binary_code() -> None:
     """The second attack at toy size: values of 16 bits, 32 positions. All are found, and no other."""
     e, positions = noise(32, 32, 16)
     u = _native.Code(SEED, 1024, 512, False).encode(e, 1)
-    matrix = matrix_of(SEED, 1024, 512)
+    matrix = matrix_of(1024, 512)
     assert positions_in_the_span(u, matrix) == set()
     assert positions_by_guessing(u, matrix, 16, 32, rounds=8) == positions
 
@@ -326,7 +326,7 @@ def test_mixing_is_what_stops_the_second_attack(trees: int) -> None:
     """Values of 128 bits. Without mixing three rounds find most positions and no other; with mixing none is found."""
     e, positions = noise(trees, 32, 128)
     inputs, outputs = 32 * trees, 16 * trees
-    matrix = matrix_of(SEED, inputs, outputs)
+    matrix = matrix_of(inputs, outputs)
     found = positions_by_guessing(_native.Code(SEED, inputs, outputs, False).encode(e, 1), matrix, 128, trees, rounds=3)
     assert found <= positions
     assert len(found) > trees // 2
@@ -338,7 +338,7 @@ def test_mixing_is_what_stops_the_second_attack(trees: int) -> None:
 def test_the_second_attack_finds_all_our_positions_in_a_binary_code() -> None:
     e, positions = noise(vole.FIELD_NOISE, 32, 128)
     u = _native.Code(SEED, 8192, 4096, False).encode(e, 1)
-    assert positions_by_guessing(u, matrix_of(SEED, 8192, 4096), 128, 256, rounds=8) == positions
+    assert positions_by_guessing(u, matrix_of(8192, 4096), 128, 256, rounds=8) == positions
 
 
 # Parameters
@@ -486,7 +486,7 @@ def test_weights_of_words_that_an_attacker_makes_zero_at_half_of_the_positions()
     The least of 8 x 1,024 words and all their sums by two is about 0.21, above d. This is the cheapest general way
     to words of low weight; what it finds in larger codes is closer to 1/4.
     """
-    matrix, least = matrix_of(SEED, 2048, 1024), []
+    matrix, least = matrix_of(2048, 1024), []
     for number in range(8):
         order = np.random.default_rng(number).permutation(2048)
         _, words, _ = eliminated(matrix, order, np.zeros((1024, 0), dtype=np.uint8))

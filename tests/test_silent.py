@@ -89,10 +89,15 @@ def test_a_punctured_tree_has_all_leaves_but_one_at_each_point(leaves: int) -> N
     assert np.array_equal(_native.grow_punctured(points, wanted(points, sums, leaves), leaves, 2), whole)
 
 
-def test_both_sides_of_a_tree_use_another_permutation() -> None:
-    (leaves,), _ = _native.grow(random_words(1), 2, 1)
-    assert reference.PI[:4].hex() == "243f6a88"  # 0.14159... in hexadecimal
-    assert not np.array_equal(leaves[0], leaves[1])
+def test_nobody_chose_the_keys_of_the_permutations() -> None:
+    """They are the first 32 bytes of pi's fraction (Machin 1706: pi = 16 arctan(1/5) - 4 arctan(1/239))."""
+
+    def arctan(inverse: int) -> int:  # times 2^320
+        terms = ((1 << 320) // inverse ** (2 * k + 1) // (2 * k + 1) for k in range(150))
+        return sum(term if k % 2 == 0 else -term for k, term in enumerate(terms))
+
+    fraction = 16 * arctan(5) - 4 * arctan(239) - (3 << 320)
+    assert (fraction >> 64).to_bytes(32, "big") == reference.PI
 
 
 # Single bits
