@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 Words = npt.NDArray[np.uint64]
 Bits = npt.NDArray[np.uint8]
 
-PI = bytes.fromhex("243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89")  # of its fraction
+PI = bytes.fromhex("243f6a8885a308d313198a2e03707344")  # of its fraction
 TAPS, PLACES, CORRELATION = 20, 21, 22  # purposes of streams
 MEMORY, WEIGHT = 24, 21
 
@@ -78,18 +78,20 @@ def array(values: Sequence[int]) -> Words:
 
 
 @cache
-def _cipher(side: int) -> CipherContext:
-    return Cipher(AES128(PI[16 * side : 16 * side + 16]), ECB()).encryptor()  # noqa: S305
+def _cipher(number: int) -> CipherContext:
+    key = (int.from_bytes(PI, "little") ^ number).to_bytes(16, "little")
+    return Cipher(AES128(key), ECB()).encryptor()  # noqa: S305
 
 
-def permutation(x: int, side: int = 0) -> int:
-    """AES-128 of one block under the key of a side."""
-    return int.from_bytes(_cipher(side).update(x.to_bytes(16, "little")), "little")
+def permutation(x: int, number: int) -> int:
+    """AES-128 of one block under the public key of a number, which stands in the lower half of pi's digits."""
+    return int.from_bytes(_cipher(number).update(x.to_bytes(16, "little")), "little")
 
 
-def pad(x: int, tweak: int) -> int:
-    """H(x, i) = P(P(x) + i) + P(x)."""
-    return permutation(permutation(x) ^ tweak) ^ permutation(x)
+def pad(x: int, first: int, place: int) -> int:
+    """H(x, i) = P(P(x) + i) + P(x) for i = first + place, P having the key of the first of every 512."""
+    number = first + place // 512 * 512
+    return permutation(permutation(x, number) ^ first + place, number) ^ permutation(x, number)
 
 
 def stream(key: bytes, purpose: int, number: int, count: int) -> bytes:
@@ -106,10 +108,16 @@ def tree_depth(leaves: int) -> int:
     return next(d for d in range(64) if 1 << d >= leaves)
 
 
-def tree(root: int, leaves: int) -> tuple[list[int], list[tuple[int, int]]]:
+def forest(roots: Sequence[int], leaves: int, first: int) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """Return each tree; eight of them share their keys."""
+    return [tree(root, leaves, first + i // 8) for i, root in enumerate(roots)]
+
+
+def tree(root: int, leaves: int, number: int) -> tuple[list[int], list[tuple[int, int]]]:
     """Return the leaves, and for each level the sums of its left and of its right nodes.
 
-    The child of s on a side is P(s) + s under that side's key. A node without leaves below it is left out.
+    The child of s on a side is P(s) + s, P having the key number + 2^61 on the left and number + 2^62 on the right. A
+    node without leaves below it is left out.
     """
     depth = tree_depth(leaves)
 
@@ -121,7 +129,7 @@ def tree(root: int, leaves: int) -> tuple[list[int], list[tuple[int, int]]]:
         for side in (0, 1):
             child = 2 * index + side
             if child << (depth - level - 1) < leaves:
-                more = below(value ^ permutation(value, side), level + 1, child)
+                more = below(value ^ permutation(value, number + (1 << 61 + side)), level + 1, child)
                 found = [left + right for left, right in zip(found, more, strict=True)]
         return [[value], *found]
 
