@@ -43,7 +43,7 @@ import numpy.typing as npt
 
 from fedbank import _native
 from fedbank.errors import PeerError, UsageError
-from fedbank.protocols.histogram import Ints, Scheme
+from fedbank.protocols.histogram import Ints
 from fedbank.protocols.private_parameters import MOST_COEFFICIENTS
 from fedbank.protocols.product_parameters import (
     DIMENSION,
