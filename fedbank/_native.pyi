@@ -213,6 +213,56 @@ def silent_sender(code: Code, leaves: int, roots: Annotated[NDArray[numpy.uint64
 def silent_receiver(code: Code, leaves: int, points: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], offers: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], base: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], first: int, masked: Annotated[NDArray[numpy.uint64], dict(shape=(None, None, None, None), order='C', device='cpu', writable=False)], totals: Annotated[NDArray[numpy.uint64], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
     """The other side's words."""
 
+class ProductScheme:
+    """Rings and sizes of the ciphertexts of one product; see products.hpp."""
+
+    def __init__(self, primes: Sequence[int], steps: Sequence[int], rest: float, plain: int, dimension: int, useful_bits: int, other_bits: int, flood_bits: int) -> None: ...
+
+    @property
+    def packed_bytes(self) -> int: ...
+
+    @property
+    def other_bytes(self) -> int: ...
+
+class ProductKey:
+    """The vector holder's key of one product; never leaves this object."""
+
+    def __init__(self, key: bytes, scheme: ProductScheme) -> None: ...
+
+    def __repr__(self) -> str: ...
+
+    def __bool__(self) -> bool: ...
+
+    def public_key(self, scheme: ProductScheme, seed: bytes, key: bytes) -> NDArray[numpy.uint8]:
+        """The half of the public key that is sent: packed residues."""
+
+    def encrypt_vector(self, scheme: ProductScheme, vector: Annotated[NDArray[numpy.uint64], dict(shape=(None,), order='C', device='cpu', writable=False)], tile_columns: int, seed: bytes, key: bytes, threads: int) -> NDArray[numpy.uint8]:
+        """
+        Encrypt numbers modulo T, so many a ciphertext: (blocks, packed bytes).
+        """
+
+    def encrypt_slots(self, scheme: ProductScheme, values: Annotated[NDArray[numpy.int64], dict(shape=(None, None), order='C', device='cpu', writable=False)], seed: bytes, key: bytes, threads: int) -> NDArray[numpy.uint8]:
+        """Encrypt (terms, samples) slot by slot: (ciphertexts, packed bytes)."""
+
+    def open_vector(self, scheme: ProductScheme, rows: int, tile_rows: int, tile_columns: int, useful: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], other: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
+        """This side's shares of M v: (rows,)."""
+
+    def open_slots(self, scheme: ProductScheme, samples: int, terms: int, useful: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], other: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
+        """This side's shares of the sums of products: (samples,)."""
+
+class ProductResponder:
+    """What the matrix holder needs of the peer's public key."""
+
+    def __init__(self, scheme: ProductScheme, seed: bytes, packed: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)]) -> None: ...
+
+    def respond_vector(self, scheme: ProductScheme, matrix: Annotated[NDArray[numpy.int32], dict(shape=(None, None), order='C', device='cpu', writable=False)], transposed: bool, tile_rows: int, tile_columns: int, seed: bytes, packed: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: bytes, threads: int) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8], NDArray[numpy.uint64]]:
+        """
+        Masked, re-randomised and flooded responses (useful, other), and this side's shares of M v (rows,).
+        """
+
+    def respond_slots(self, scheme: ProductScheme, values: Annotated[NDArray[numpy.int64], dict(shape=(None, None), order='C', device='cpu', writable=False)], seed: bytes, packed: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: bytes, threads: int) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8], NDArray[numpy.uint64]]:
+        """The same for sums over terms of products slot by slot: (samples,)."""
+
 def aes_path() -> str:
     """The AES that the path in use stands for."""
 

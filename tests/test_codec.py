@@ -27,6 +27,7 @@ from fedbank.protocols.oblivious_transfer import MaskedChoices, MaskedTables
 from fedbank.protocols.oprf_psi import Blinded, Evaluated, KeyTerms, Places, Query, TagFrame
 from fedbank.protocols.paillier_histogram import Ciphertexts, PackedSums, PublicKey
 from fedbank.protocols.plain_histogram import PlainSums, PlainVectors
+from fedbank.protocols.plain_product import PlainFactors, PlainNumbers, PlainShare
 from fedbank.protocols.private_histogram import (
     MaskedProducts,
     OuterPublicKey,
@@ -35,6 +36,7 @@ from fedbank.protocols.private_histogram import (
     VectorSecrets,
     Words,
 )
+from fedbank.protocols.private_product import EncryptedNumbers, MaskedAnswers, ProductPublicKey
 from fedbank.protocols.vole import Extension, MaskedTrees, SeedSums
 from fedbank.protocols.vole_psi import Bitmap, MaskedTable, Tags, VoleSeed, VoleSetSize
 from fedbank.talk.codec import F64, I64, U8, Bound, Message, Most, decode, encode, kind_of, largest
@@ -345,6 +347,30 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
     Tags: (Tags(np.array([[1, 2]], np.uint8)), "25a5a7d8fe2a75c202010000000000000002000000000000000102"),
     Bitmap: (Bitmap(np.array([1], np.uint8)), "691d3051adab611601010000000000000001"),
     LineSpeed: (LineSpeed(0.5, 0.25), "cdf098c5518dd13e000000000000e03f000000000000d03f"),
+    ProductPublicKey: (
+        ProductPublicKey(b"\x01\x02", np.array([3, 4], np.uint8)),
+        "99d5d62cfae7d129020000000000000001020102000000000000000304",
+    ),
+    EncryptedNumbers: (
+        EncryptedNumbers(b"\x01\x02", np.array([[3, 4]], np.uint8)),
+        "884647887504f5990200000000000000010202010000000000000002000000000000000304",
+    ),
+    MaskedAnswers: (
+        MaskedAnswers(np.array([1], np.uint8), np.array([[2, 3]], np.uint8)),
+        "8875309dbaa6d2240101000000000000000102010000000000000002000000000000000203",
+    ),
+    PlainNumbers: (
+        PlainNumbers(np.array([1, -2])),
+        "02664c6a282dcb7e0102000000000000000100000000000000feffffffffffffff",
+    ),
+    PlainFactors: (
+        PlainFactors(np.array([[1, -2]])),
+        "d745159b77d6fe8802010000000000000002000000000000000100000000000000feffffffffffffff",
+    ),
+    PlainShare: (
+        PlainShare(np.array([1, -2])),
+        "4f33aec14550f5a70102000000000000000100000000000000feffffffffffffff",
+    ),
 }
 
 

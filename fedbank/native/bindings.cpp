@@ -16,6 +16,7 @@
 #include "matching.hpp"
 #include "okvs.hpp"
 #include "ot.hpp"
+#include "products.hpp"
 #include "residues.hpp"
 #include "rlwe.hpp"
 #include "sampler.hpp"
@@ -564,6 +565,166 @@ std::size_t failures(std::size_t items, std::size_t sparse, std::size_t dense, s
     return okvs_failures(items, sparse, dense, instances, hash_key.data(), threads);
 }
 
+// ---- private products
+
+Tiles tiles_of(const ProductScheme& scheme, std::size_t rows, std::size_t columns, std::size_t tile_rows,
+               std::size_t tile_columns) {
+    expect(tile_rows >= 1 && tile_columns >= 1 && tile_rows <= scheme.dimension && tile_columns <= scheme.dimension &&
+               tile_rows * tile_columns <= scheme.dimension,
+           "A tile does not fit into a ciphertext.");
+    return {nullptr, rows, columns, 0, 0, tile_rows, tile_columns};
+}
+
+Slots slots_of(const ProductScheme& scheme, std::size_t samples, std::size_t terms) {
+    expect(scheme.prime() && terms >= 1, "Products slot by slot take a prime modulus and one term at least.");
+    return {samples, terms, scheme.dimension};
+}
+
+template <class Layout>
+void expect_responses(const ProductScheme& scheme, const Layout& layout, std::size_t responses,
+                      const Given<std::uint8_t, 1>& useful, const Given<std::uint8_t, 2>& other) {
+    expect(useful.shape(0) == useful_bytes(scheme, layout) && other.shape(0) == responses &&
+               other.shape(1) == scheme.other_bytes(),
+           "The responses are of another size.");
+}
+
+void expect_below(const std::uint64_t* values, std::size_t count, std::uint64_t bound) {
+    std::uint64_t largest = 0;
+    for (std::size_t i = 0; i < count; ++i) largest = values[i] > largest ? values[i] : largest;
+    expect(largest < bound, "A number is not below the modulus.");
+}
+
+void expect_within(const std::int64_t* values, std::size_t count, std::uint64_t modulus) {
+    auto half = static_cast<std::int64_t>(modulus / 2);
+    bool within = true;
+    for (std::size_t i = 0; i < count; ++i) within &= values[i] <= half && values[i] >= -half;
+    expect(within, "A number is beyond half of the modulus.");
+}
+
+void bind_products(nb::module_& module) {
+    nb::class_<ProductScheme>(module, "ProductScheme", "Rings and sizes of the ciphertexts of one product; see products.hpp.")
+        .def("__init__", [](ProductScheme* self, std::vector<std::uint64_t> primes, std::vector<std::uint64_t> steps,
+                            double rest, std::uint64_t plain, std::size_t dimension, unsigned useful_bits,
+                            unsigned other_bits, unsigned flood_bits) {
+                 new (self) ProductScheme{std::move(primes), std::move(steps), rest, plain, dimension, useful_bits,
+                                          other_bits, flood_bits};
+                 self->check();
+             }, "primes"_a, "steps"_a, "rest"_a, "plain"_a, "dimension"_a, "useful_bits"_a, "other_bits"_a, "flood_bits"_a)
+        .def_prop_ro("packed_bytes", &ProductScheme::packed_bytes)
+        .def_prop_ro("other_bytes", &ProductScheme::other_bytes);
+
+    nb::class_<ProductKey>(module, "ProductKey", "The vector holder's key of one product; never leaves this object.")
+        .def("__init__", [](ProductKey* self, nb::bytes key, const ProductScheme& scheme) {
+                 new (self) ProductKey(key_of(key), scheme);
+             }, "key"_a, "scheme"_a)
+        .def("__repr__", [](const ProductKey&) { return std::string("ProductKey(secret)"); })
+        .def("__bool__", &no_truth)
+        .def("public_key", [](const ProductKey& self, const ProductScheme& scheme, nb::bytes seed, nb::bytes key) {
+                 auto packed = made<std::uint8_t>({scheme.packed_bytes()});
+                 self.public_key(scheme, key_of(seed), key_of(key), packed.data);
+                 return packed.handle;
+             }, "scheme"_a, "seed"_a, "key"_a, "The half of the public key that is sent: packed residues.")
+        .def("encrypt_vector", [](const ProductKey& self, const ProductScheme& scheme, Given<std::uint64_t, 1> vector,
+                                  std::size_t tile_columns, nb::bytes seed, nb::bytes key, unsigned threads) {
+                 Key open = key_of(seed), fresh = key_of(key);
+                 std::size_t count = vector.shape(0);
+                 Tiles tiles = tiles_of(scheme, 1, count, 1, tile_columns);
+                 auto packed = made<std::uint8_t>({tiles.blocks(), scheme.packed_bytes()});
+                 {
+                     nb::gil_scoped_release free;
+                     expect_below(vector.data(), count, scheme.plain);
+                     self.encrypt(scheme, vector.data(), count, tile_columns, open, fresh, threads, packed.data);
+                 }
+                 return packed.handle;
+             }, "scheme"_a, "vector"_a.noconvert(), "tile_columns"_a, "seed"_a, "key"_a, "threads"_a,
+             "Encrypt numbers modulo T, so many a ciphertext: (blocks, packed bytes).")
+        .def("encrypt_slots", [](const ProductKey& self, const ProductScheme& scheme, Given<std::int64_t, 2> values,
+                                 nb::bytes seed, nb::bytes key, unsigned threads) {
+                 Key open = key_of(seed), fresh = key_of(key);
+                 Slots slots = slots_of(scheme, values.shape(1), values.shape(0));
+                 auto packed = made<std::uint8_t>({slots.ciphertexts(), scheme.packed_bytes()});
+                 {
+                     nb::gil_scoped_release free;
+                     expect_within(values.data(), values.size(), scheme.plain);
+                     self.encrypt(scheme, values.data(), slots, open, fresh, threads, packed.data);
+                 }
+                 return packed.handle;
+             }, "scheme"_a, "values"_a.noconvert(), "seed"_a, "key"_a, "threads"_a,
+             "Encrypt (terms, samples) slot by slot: (ciphertexts, packed bytes).")
+        .def("open_vector", [](const ProductKey& self, const ProductScheme& scheme, std::size_t rows, std::size_t tile_rows,
+                               std::size_t tile_columns, Given<std::uint8_t, 1> useful, Given<std::uint8_t, 2> other,
+                               unsigned threads) {
+                 Tiles tiles = tiles_of(scheme, rows, 0, tile_rows, tile_columns);
+                 expect_responses(scheme, tiles, tiles.groups(), useful, other);
+                 auto shares = made<std::uint64_t>({rows});
+                 {
+                     nb::gil_scoped_release free;
+                     self.open(scheme, tiles, useful.data(), other.data(), threads, shares.data);
+                 }
+                 return shares.handle;
+             }, "scheme"_a, "rows"_a, "tile_rows"_a, "tile_columns"_a, "useful"_a.noconvert(), "other"_a.noconvert(),
+             "threads"_a, "This side's shares of M v: (rows,).")
+        .def("open_slots", [](const ProductKey& self, const ProductScheme& scheme, std::size_t samples, std::size_t terms,
+                              Given<std::uint8_t, 1> useful, Given<std::uint8_t, 2> other, unsigned threads) {
+                 Slots slots = slots_of(scheme, samples, terms);
+                 expect_responses(scheme, slots, slots.blocks(), useful, other);
+                 auto shares = made<std::uint64_t>({samples});
+                 {
+                     nb::gil_scoped_release free;
+                     self.open(scheme, slots, useful.data(), other.data(), threads, shares.data);
+                 }
+                 return shares.handle;
+             }, "scheme"_a, "samples"_a, "terms"_a, "useful"_a.noconvert(), "other"_a.noconvert(), "threads"_a,
+             "This side's shares of the sums of products: (samples,).");
+
+    nb::class_<ProductResponder>(module, "ProductResponder", "What the matrix holder needs of the peer's public key.")
+        .def("__init__", [](ProductResponder* self, const ProductScheme& scheme, nb::bytes seed, Given<std::uint8_t, 1> packed) {
+                 expect(packed.shape(0) == scheme.packed_bytes(), "The public key is of another size.");
+                 new (self) ProductResponder(scheme, key_of(seed), packed.data());
+             }, "scheme"_a, "seed"_a, "packed"_a.noconvert())
+        .def("respond_vector", [](const ProductResponder& self, const ProductScheme& scheme, Given<std::int32_t, 2> matrix,
+                                  bool transposed, std::size_t tile_rows, std::size_t tile_columns, nb::bytes seed,
+                                  Given<std::uint8_t, 2> packed, nb::bytes key, unsigned threads) -> Response {
+                 std::size_t height = matrix.shape(0), width = matrix.shape(1);
+                 Tiles tiles = tiles_of(scheme, transposed ? width : height, transposed ? height : width, tile_rows, tile_columns);
+                 auto wide = static_cast<std::ptrdiff_t>(width);
+                 tiles.entries = matrix.data();
+                 tiles.row_step = transposed ? 1 : wide;
+                 tiles.column_step = transposed ? wide : 1;
+                 expect(packed.shape(0) == tiles.blocks() && packed.shape(1) == scheme.packed_bytes(),
+                        "The ciphertexts are of another size.");
+                 Key open = key_of(seed), fresh = key_of(key);
+                 auto useful = made<std::uint8_t>({useful_bytes(scheme, tiles)});
+                 auto other = made<std::uint8_t>({tiles.groups(), scheme.other_bytes()});
+                 auto shares = made<std::uint64_t>({tiles.rows});
+                 {
+                     nb::gil_scoped_release free;
+                     self.respond(scheme, tiles, open, packed.data(), fresh, threads, useful.data, other.data, shares.data);
+                 }
+                 return Response(nb::make_tuple(useful.handle, other.handle, shares.handle));
+             }, "scheme"_a, "matrix"_a.noconvert(), "transposed"_a, "tile_rows"_a, "tile_columns"_a, "seed"_a,
+             "packed"_a.noconvert(), "key"_a, "threads"_a,
+             "Masked, re-randomised and flooded responses (useful, other), and this side's shares of M v (rows,).")
+        .def("respond_slots", [](const ProductResponder& self, const ProductScheme& scheme, Given<std::int64_t, 2> values,
+                                 nb::bytes seed, Given<std::uint8_t, 2> packed, nb::bytes key, unsigned threads) -> Response {
+                 Slots slots = slots_of(scheme, values.shape(1), values.shape(0));
+                 expect(packed.shape(0) == slots.ciphertexts() && packed.shape(1) == scheme.packed_bytes(),
+                        "The ciphertexts are of another size.");
+                 Key open = key_of(seed), fresh = key_of(key);
+                 auto useful = made<std::uint8_t>({useful_bytes(scheme, slots)});
+                 auto other = made<std::uint8_t>({slots.blocks(), scheme.other_bytes()});
+                 auto shares = made<std::uint64_t>({slots.samples});
+                 {
+                     nb::gil_scoped_release free;
+                     expect_within(values.data(), values.size(), scheme.plain);
+                     self.respond(scheme, slots, values.data(), open, packed.data(), fresh, threads, useful.data,
+                                  other.data, shares.data);
+                 }
+                 return Response(nb::make_tuple(useful.handle, other.handle, shares.handle));
+             }, "scheme"_a, "values"_a.noconvert(), "seed"_a, "packed"_a.noconvert(), "key"_a, "threads"_a,
+             "The same for sums over terms of products slot by slot: (samples,).");
+}
+
 }  // namespace
 
 NB_MODULE(_native, module) {
@@ -779,6 +940,7 @@ NB_MODULE(_native, module) {
         },
         "seed"_a, "purpose"_a, "index"_a, "p"_a, "dimension"_a, "A public polynomial of a seed; for tests.");
     bind_correlations(module);
+    bind_products(module);
 
     module.def("aes_path", [] { return std::string(aes().name); }, "The AES that the path in use stands for.");
     module.def(

@@ -59,6 +59,9 @@ struct Kernels {
     void (*inverse)(double* x, const Roots& roots, unsigned layers);
     // out = x y mod p, entrywise; |x|, |y| <= p.
     void (*multiply)(double* out, const double* x, const double* y, std::size_t count, double p);
+    // sum = sum + x y mod p, entrywise, near zero; |sum|, |x| <= 2^51 - p, |y| <= p / 2. The second with one y for all.
+    void (*add_products)(double* sum, const double* x, const double* y, std::size_t count, double p);
+    void (*add_multiple)(double* sum, const double* x, double y, std::size_t count, double p);
     // out[r][w] = sum_d plain[r][d] cipher[w / 16][d][w % 16] mod p, up to p from zero. Entries in [0, p), p < 2^49,
     // depth <= 1024; the width is a multiple of 16, and `cipher` stands in strips of 16 columns.
     void (*products)(const std::uint64_t* plain, const std::uint64_t* cipher, std::size_t rows, std::size_t depth,

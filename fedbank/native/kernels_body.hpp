@@ -124,6 +124,24 @@ void multiply(double* out, const double* x, const double* y, std::size_t count, 
     }
 }
 
+void add_products(double* sum, const double* x, const double* y, std::size_t count, double p) {
+    Modulus modulus{real(p), real(1.0 / p)};
+    for (std::size_t i = 0; i < count; i += lanes) {
+        Real b = load<Real>(y + i);
+        Real product = product_modulo(load<Real>(x + i), b, b * modulus.one_over_p, modulus.p);
+        store(sum + i, tame(load<Real>(sum + i) + product, modulus.p, modulus.one_over_p));
+    }
+}
+
+void add_multiple(double* sum, const double* x, double y, std::size_t count, double p) {
+    Modulus modulus{real(p), real(1.0 / p)};
+    Real b = real(y), over = real(y / p);
+    for (std::size_t i = 0; i < count; i += lanes) {
+        Real product = product_modulo(load<Real>(x + i), b, over, modulus.p);
+        store(sum + i, tame(load<Real>(sum + i) + product, modulus.p, modulus.one_over_p));
+    }
+}
+
 void canonical(std::uint64_t* out, const double* x, std::size_t count, double p) {
     Modulus modulus{real(p), real(1.0 / p)};
     for (std::size_t i = 0; i < count; i += lanes) {
@@ -315,5 +333,6 @@ void chacha(const std::uint32_t state[16], std::uint64_t counter, std::size_t co
 }  // namespace fedbank
 
 #define FEDBANK_KERNELS(name)                                                                                          \
-    {name, fedbank::forward, fedbank::inverse, fedbank::multiply, fedbank::products, fedbank::canonical,               \
+    {name, fedbank::forward, fedbank::inverse, fedbank::multiply, fedbank::add_products, fedbank::add_multiple,         \
+     fedbank::products, fedbank::canonical,                                                                            \
      fedbank::add_to_bins, fedbank::add_windows, fedbank::chacha}

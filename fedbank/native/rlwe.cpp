@@ -4,50 +4,11 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "ciphertexts.hpp"
 #include "parallel.hpp"
 
 namespace fedbank {
 namespace {
-
-unsigned bits_of(std::uint64_t p) { return 64 - static_cast<unsigned>(__builtin_clzll(p)); }
-
-std::size_t run_bytes(std::uint64_t p, std::size_t count) { return (count * bits_of(p) + 7) / 8; }
-
-void pack(const std::uint64_t* values, std::size_t count, unsigned bits, std::uint8_t* out) {
-    unsigned __int128 waiting = 0;
-    unsigned held = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-        waiting |= static_cast<unsigned __int128>(values[i]) << held;
-        held += bits;
-        for (; held >= 8; held -= 8, waiting >>= 8) *out++ = static_cast<std::uint8_t>(waiting);
-    }
-    if (held) *out = static_cast<std::uint8_t>(waiting);
-}
-
-// Throws if a value is not below p, or if bits are left over.
-void unpack(const std::uint8_t* in, std::size_t count, std::uint64_t p, double* out) {
-    unsigned bits = bits_of(p);
-    std::size_t bytes = run_bytes(p, count);
-    std::uint64_t mask = (1ull << bits) - 1, largest = 0;
-    for (std::size_t i = 0; i < count; ++i) {  // a value and its offset of up to 7 bits lie within 8 bytes
-        std::size_t at = i * bits / 8;
-        std::uint64_t word = 0;
-        if (at + 8 <= bytes) std::memcpy(&word, in + at, 8);
-        else std::memcpy(&word, in + at, bytes - at);
-        std::uint64_t value = (word >> (i * bits % 8)) & mask;
-        largest = std::max(largest, value);
-        out[i] = static_cast<double>(static_cast<std::int64_t>(value));
-    }
-    unsigned over = static_cast<unsigned>(8 * bytes - count * bits);
-    if (largest >= p || (over && in[bytes - 1] >> (8 - over))) throw std::out_of_range("A residue is not below its prime.");
-}
-
-void public_residues(const Key& seed, Purpose purpose, std::uint64_t index, std::uint64_t p, std::size_t dimension,
-                     double* out) {
-    std::vector<std::uint64_t> whole(dimension);
-    public_polynomial(seed, purpose, index, p, dimension, whole.data());
-    for (std::size_t i = 0; i < dimension; ++i) out[i] = static_cast<double>(static_cast<std::int64_t>(whole[i]));
-}
 
 // b = a z + error + message, canonical residues; `a` (coefficients) is overwritten.
 void add_encryption(const Ring& ring, double* a, const Residues& z, const std::int64_t* error, const std::int8_t* message,
@@ -58,67 +19,6 @@ void add_encryption(const Ring& ring, double* a, const Residues& z, const std::i
     for (std::size_t i = 0; i < ring.size(); ++i)
         a[i] += static_cast<double>(error[i]) + (message ? message[i] * step : 0.0);
     ring.canonical(out, a, ring.size());
-}
-
-// x / Q modulo 1 in units of 2^-72, for x by its residues: the fractions y_i / p_i of the Chinese remainder theorem,
-// y_i = x (Q / p_i)^-1 mod p_i. Too small by less than two units a prime.
-class Fraction {
-public:
-    Fraction(const std::vector<std::uint64_t>& primes, std::size_t dimension) {
-        for (std::uint64_t p : primes) {
-            unsigned __int128 others = 1, one = static_cast<unsigned __int128>(1) << (63 + bits_of(p));
-            for (std::uint64_t q : primes)
-                if (q != p) others = others * (q % p) % p;
-            parts_.push_back({ring(p, dimension)->barrett(), inverse_modulo(static_cast<std::uint64_t>(others), p),
-                              static_cast<std::uint64_t>(one / p), static_cast<std::uint64_t>(((one % p) << 32) / p)});
-        }
-    }
-    // `residues(k)`: in [0, p_k)
-    template <class Residue>
-    unsigned __int128 of(Residue residues) const {
-        unsigned __int128 sum = 0;
-        for (std::size_t k = 0; k < parts_.size(); ++k) {
-            const Part& part = parts_[k];
-            std::uint64_t y = part.modulus.reduce(static_cast<unsigned __int128>(residues(k)) * part.inverse);
-            unsigned __int128 fine = (static_cast<unsigned __int128>(y) * part.low) >> 32;
-            sum += (static_cast<unsigned __int128>(y) * part.high + fine) >> (part.modulus.bits - 9);
-        }
-        return sum;
-    }
-
-private:
-    struct Part {
-        Barrett modulus;
-        std::uint64_t inverse, high, low;  // 1 / p in units of 2^-(63 + bits), and 32 bits more
-    };
-    std::vector<Part> parts_;
-};
-
-// round(x 2^bits / Q) modulo 2^bits, bits <= 64, from x / Q in units of 2^-72.
-std::uint64_t switched(unsigned __int128 fraction, unsigned bits) {
-    auto whole = static_cast<std::uint64_t>((fraction + (static_cast<unsigned __int128>(1) << (71 - bits))) >> (72 - bits));
-    return bits == 64 ? whole : whole & ((1ull << bits) - 1);
-}
-
-// The sum of four independent uniform integers of [-2^(bits-1), 2^(bits-1)).
-__int128 flood(Stream& stream, unsigned bits) {
-    unsigned __int128 mask = (static_cast<unsigned __int128>(1) << bits) - 1;
-    __int128 sum = 0;
-    for (int k = 0; k < 4; ++k) {
-        unsigned __int128 high = stream.word();
-        sum += static_cast<__int128>(((high << 64) | stream.word()) & mask);
-    }
-    return sum - (static_cast<__int128>(1) << (bits + 1));
-}
-
-std::uint64_t modulo(__int128 x, const Barrett& modulus) {
-    bool negative = x < 0;
-    unsigned __int128 distance = negative ? -static_cast<unsigned __int128>(x) : static_cast<unsigned __int128>(x);
-    std::uint64_t high = static_cast<std::uint64_t>(distance >> 64) % modulus.p;
-    std::uint64_t shifted = modulus.reduce(static_cast<unsigned __int128>(high) << 32);
-    shifted = modulus.reduce(static_cast<unsigned __int128>(shifted) << 32);
-    std::uint64_t rest = (shifted + static_cast<std::uint64_t>(distance) % modulus.p) % modulus.p;
-    return negative && rest ? modulus.p - rest : rest;
 }
 
 }  // namespace
@@ -141,12 +41,6 @@ std::size_t Layout::packed_bytes() const {
     std::size_t bytes = 0;
     for (std::uint64_t p : primes) bytes += run_bytes(p, dimension);
     return bytes;
-}
-
-void public_polynomial(const Key& seed, Purpose purpose, std::uint64_t index, std::uint64_t p, std::size_t dimension,
-                       std::uint64_t* out) {
-    Stream stream(seed, purpose, index);
-    for (std::size_t i = 0; i < dimension; ++i) out[i] = below(stream, p);
 }
 
 OuterKey::OuterKey(const Key& key, std::vector<std::uint64_t> primes, std::size_t dimension)

@@ -12,6 +12,7 @@
 #include <memory>
 #include <vector>
 
+#include "ciphertexts.hpp"
 #include "hint.hpp"
 #include "ring.hpp"
 #include "sampler.hpp"
@@ -71,9 +72,5 @@ private:
     std::vector<std::uint64_t> primes_;
     std::vector<Residues> b_, a_;  // transformed
 };
-
-// Polynomial number `index` of a public seed modulo one prime, entries in [0, p).
-void public_polynomial(const Key& seed, Purpose purpose, std::uint64_t index, std::uint64_t p, std::size_t dimension,
-                       std::uint64_t* out);
 
 }  // namespace fedbank

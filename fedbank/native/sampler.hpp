@@ -22,6 +22,7 @@ enum class Purpose : std::uint64_t {
     randomiser = 6,
     flood = 7,
     mask = 8,
+    rounding = 9,
     code_taps = 20,
     code_places = 21,
     correlation = 22,
