@@ -93,12 +93,22 @@ def test_whole_field(count: int, lpn: bool) -> None:
 
 def test_whole_field_over_several_instances() -> None:
     """The noise of each instance but the first is made of numbers of the one before, which are not given out."""
-    done = field(3 * SMALL, outputs=SMALL)
+    done = field(3 * SMALL + 1, outputs=SMALL)
     sender, w = done.left
     u, v = done.right
     check(sender, w, u, v)
     assert len(kinds(done.right_peer.heard, MaskedTrees)) == 4
     assert len({tuple(row) for row in w.tolist()}) == len(w)
+
+
+@pytest.mark.parametrize("outputs", [1, 256, 300, SMALL, SMALL + 256, SMALL + 257])
+@pytest.mark.parametrize("count", [SMALL - 200, SMALL, SMALL + 1])
+def test_whole_field_at_the_edge_of_an_instance(outputs: int, count: int) -> None:
+    """Instances below the least size are made larger, and no instance begins behind the last number."""
+    done = field(count, outputs=outputs)
+    check(done.left[0], done.left[1], *done.right)
+    instances = kinds(done.right_peer.heard, MaskedTrees)
+    assert len(instances) == (1 if count <= SMALL or outputs > SMALL + 256 else 2)
 
 
 def test_two_runs_share_nothing() -> None:

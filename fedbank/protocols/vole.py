@@ -114,7 +114,7 @@ class SilentSender:
     random : source of random bytes
     threads : threads of the native core
     lpn : make many from few by LPN; without it all come from oblivious transfers (both sides alike)
-    outputs : correlations of a silent instance at most (both sides alike)
+    outputs : correlations of a silent instance at most, 2^14 + 256 for whole numbers if that is more (both sides alike)
 
     Raises
     ------
@@ -358,7 +358,7 @@ class Instances:
 
 def field_instances(count: int, most: int) -> Instances:
     """Instances for `count` numbers of GF(2^128); each keeps as many as the next one's noise needs."""
-    number = max(1, -(-count // (most - FIELD_NOISE)))
+    number = max(1, -(-count // max(most - FIELD_NOISE, LEAST_OUTPUTS)))
     return Instances(number, max(LEAST_OUTPUTS, -(-count // number)) + FIELD_NOISE, FIELD_NOISE)
 
 
