@@ -188,7 +188,7 @@ def test_the_expected_seconds_decide(monkeypatch: pytest.MonkeyPatch, cheap: str
 @pytest.mark.parametrize("who", [("receiver",), ("sender",), ("receiver", "sender")])
 def test_what_one_side_asks_for_is_done(wish: str, who: tuple[str, ...]) -> None:
     talk = matched(**{side: {"protocol": wish} for side in who})
-    name = wish.upper()
+    name = {"ecdh": "ECDH", "vole": "VOLE", "vole-ot": "VOLE without LPN"}[wish]
     assert agreed(talk) == (wish, f"{name}, as asked for: 4 and 5 ids.")
     assert "LineProbe" not in [frame.kind for frame in talk.left_peer.transcript]
 

@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from fedbank.errors import UsageError
 from fedbank.models.bin_counts import InputError, chi_merge, chi_squares, evidence, monotone_merge
-from fedbank.models.binning import Binner, equal_width_edges, frequent_categories
+from fedbank.models.binning import Binner, equal_width_edges, frequent_categories, quantile_edges
 from fedbank.models.column_bins import ColumnBins, TableBins, one_hot, replaced
 from fedbank.models.evaluation import stability_of_counts
 from fedbank.models.merging import apply_merges, decide_merges, merge_by_counts
@@ -308,6 +308,25 @@ class TestBinner:
                 assert len(set(found[values == value])) <= 1
         assert TableBins.from_json(binner.bins_.to_json()) == binner.bins_
 
+    @given(
+        st.lists(
+            st.none() | st.sampled_from("abc") | st.text(max_size=2) | st.integers(0, 3) | st.just(NAN), min_size=1
+        )
+    )
+    def test_any_words(self, cells):
+        table = pd.DataFrame({"x": pd.Series([*cells, "a"], dtype=object)})
+        binner = Binner(rare=0.2).fit(table)
+        column, codes = binner.bins_.columns[0], binner.transform(table)[:, 0]
+        common = dict(column.categories)
+        present = [cell for cell in table["x"] if not pd.isna(cell)]
+        for cell, code in zip(table["x"], codes, strict=True):
+            if pd.isna(cell):
+                assert code == column.missing
+            else:
+                assert (cell in common) == (present.count(cell) >= 0.2 * len(present))
+                assert code == common.get(cell, column.other)
+        assert TableBins.from_json(binner.bins_.to_json()) == binner.bins_
+
     @given(arrays.arrays(np.float64, (6, 1), elements=st.floats()).filter(lambda X: np.isinf(X).any()))
     def test_infinity_is_refused(self, X):
         with pytest.raises(ValueError, match="infinity"):
@@ -316,6 +335,7 @@ class TestBinner:
     def test_widths_of_the_largest_range(self):
         edges = equal_width_edges(np.array([-1.7e308, 1.7e308]), 4)
         assert edges == pytest.approx([-0.85e308, 0, 0.85e308])
+        assert quantile_edges(np.array([-1.7e308, 1.7e308]), 2).tolist() == [0]
 
     def test_columns_that_say_nothing(self):
         table = pd.DataFrame({"constant": [5.0] * 4, "empty": [NAN] * 4, "none": [None] * 4})
@@ -390,6 +410,9 @@ class TestBinner:
             ({"edges": {"age": [1]}}, None, "no column 'age'"),
             ({"categorical": ["age"]}, None, "no column 'age'"),
             ({"special": {"age": [1]}}, None, "no column 'age'"),
+            ({"special": {"x0": ["none"]}}, None, "special values are numbers"),
+            ({"special": [NAN]}, None, "finite number"),
+            ({"special": [7, 7.0]}, None, "two bins"),
             ({"merge": "chi"}, None, "pass y"),
             ({"merge": "chi"}, [0, 1, 0], "labels of shape"),
             ({"merge": "chi"}, [0, 2], "0 and 1"),

@@ -111,6 +111,12 @@ class TestHalf:
         assert found.columns.tolist() == [[0, 1], [1, -1]]
         assert found.lost == pytest.approx(np.array([[12.5, 0.4], [0.4, 0]]))
 
+    def test_a_column_with_equal_points_is_no_reason(self):
+        table = pd.DataFrame({"age": [20] * 3, "work": ["a"] * 3})
+        for against in ("best", "mean"):
+            half = small_half(points=((0.1,) * 4, (-0.7,) * 4), rows=((3, 3, 1, 0), (1, 1, 1, 0)))
+            assert half.reasons(table, against=against).columns.max() == -1
+
     @pytest.mark.parametrize("wrong", [{"top": 0}, {"against": "worst"}])
     def test_reasons_that_are_refused(self, wrong):
         with pytest.raises(InputError, match="Reasons take"):

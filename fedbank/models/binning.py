@@ -112,7 +112,9 @@ def quantile_edges(column: Floats, most: int) -> Floats:
         band = np.floor(middle * most / counts.sum())
         starts = np.flatnonzero(np.diff(band)) + 1
     below, above = values[starts - 1], values[starts]
-    half_way = below + (above - below) / 2
+    with np.errstate(over="ignore"):
+        half_way = below + (above - below) / 2
+    half_way = np.where(np.isinf(half_way), below / 2 + above / 2, half_way)
     return np.where(half_way > below, half_way, above)
 
 
@@ -162,7 +164,7 @@ class Binner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ig
     categorical : columns whose numbers are codes; columns of text are categories in any case
     rare : categories with a smaller share of the present cells go to the bin "other", with all that were never seen
     merge : None, "chi" or "monotone"; these need labels in `fit`
-    most, least, significance, direction, smoothing : see `merge_by_counts`
+    most, least, significance, direction, smoothing : see `merging.decide_merges`
 
     Attributes
     ----------
@@ -244,13 +246,14 @@ class Binner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ig
         special = self.special.get(name, ()) if isinstance(self.special, Mapping) else self.special
         if name in self.categorical or cells.dtype != np.float64:
             common = frequent_categories(cells, self.rare)
-            apart = {category_key(value) for value in special}
-            return ColumnBins.of_categories(name, [[value] for value in common if value not in apart], special)
+            keys = {category_key(value) for value in special}
+            return ColumnBins.of_categories(name, [[value] for value in common if value not in keys], special)
         if not isinstance(self.special, Mapping):
             special = [value for value in special if not isinstance(value, str)]
         if self.edges and name in self.edges:
             return ColumnBins.of_edges(name, self.edges[name], special)
-        plain = np.asarray(cells[~np.isin(cells, np.array(special, dtype=np.float64))], dtype=np.float64)
+        apart = np.isin(cells, [value for value in special if not isinstance(value, str)])
+        plain = np.asarray(cells[~apart], dtype=np.float64)
         rule = quantile_edges if self.start == "quantile" else equal_width_edges
         return ColumnBins.of_edges(name, rule(plain, self.bins), special)
 

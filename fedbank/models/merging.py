@@ -1,7 +1,7 @@
 """Merging the bins of a table by counts of goods and bads, and the list of what was decided.
 
 For own columns and own labels `merge_by_counts` is all. For a passive party's columns the party that is shown the
-counts calls `decide_merges`, the owner of the columns `apply_merges`: neither borders nor counts change hands.
+counts calls `decide_merges`, the owner of the columns `apply_merges`: the one needs no borders, the other no counts.
 
 The rules are those of `bin_counts`; held by `tests/test_binning.py`.
 """

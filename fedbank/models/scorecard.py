@@ -202,7 +202,7 @@ class ScorecardHalf:
         lost = self._level(against) - replaced(codes, self.points)
         order = np.argsort(-lost, axis=1, kind="stable")[:, :top]
         lost = np.take_along_axis(lost, order, axis=1)
-        real = lost > 0
+        real = lost > 1e-9  # a mean of equal points is off by rounding
         bins = np.take_along_axis(codes.astype(np.int64), order, axis=1)
         return Reasons(np.where(real, order, -1), np.where(real, bins, -1), np.where(real, lost, 0.0), self)
 
@@ -280,6 +280,14 @@ def fit_plain_scorecard(
     ------
     UsageError
         Also a ValueError: labels other than 0 and 1 or only one of them, or a table without bins.
+
+    Examples
+    --------
+    >>> card = fit_plain_scorecard([["own"]] * 60 + [["rent"]] * 60, [0] * 55 + [1] * 25 + [0] * 40)
+    >>> card.half.bins.columns[0].labels(), card.half.points
+    (('own', 'rent', 'other', 'missing'), ((553.0, 508.0, 525.0, 525.0),))
+    >>> card.half.reasons([["rent"]]).lines(0)
+    ('x0: rent (-45 points)',)
     """
     binner, scale = clone(binner or Binner(merge="chi")), scale or PointsScale()
     y = checked_labels(y, len(X))

@@ -28,6 +28,7 @@ assumption, at 4 bytes a bit. Parameters: below, with their source. Held by `tes
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -353,7 +354,7 @@ class Instances:
         return stock[begin : begin + self.outputs]
 
     def code(self, seed: bytes, mixing: bool) -> _native.Code:
-        return _native.Code(seed, self.trees * self.leaves, self.outputs, mixing)
+        return _code(seed, self.trees * self.leaves, self.outputs, mixing)
 
 
 def field_instances(count: int, most: int) -> Instances:
@@ -380,6 +381,12 @@ def _grown(stock: npt.NDArray[Any], by: Instances) -> npt.NDArray[Any]:
     room = np.empty((len(stock) + by.count * by.outputs, *stock.shape[1:]), dtype=stock.dtype)
     room[: len(stock)] = stock
     return room
+
+
+@functools.lru_cache(maxsize=2)
+def _code(seed: bytes, inputs: int, outputs: int, mixing: bool) -> _native.Code:
+    """Public, and half as dear to make as an instance is."""
+    return _native.Code(seed, inputs, outputs, mixing)
 
 
 _NO_BYTES: Bytes = np.empty(0, dtype=np.uint8)
