@@ -103,10 +103,10 @@ def test_whole_field_over_several_instances() -> None:
     assert len({tuple(row) for row in w.tolist()}) == len(w)
 
 
-@pytest.mark.parametrize("outputs", [1, 256, 300, SMALL, SMALL + 256, SMALL + 257])
+@pytest.mark.parametrize("outputs", [SMALL, SMALL + 1, SMALL + 256, SMALL + 257])
 @pytest.mark.parametrize("count", [SMALL - 200, SMALL, SMALL + 1])
 def test_whole_field_at_the_edge_of_an_instance(outputs: int, count: int) -> None:
-    """Instances below the least size are made larger, and no instance begins behind the last number."""
+    """Instances below the least size are made larger, and none begins behind the last number."""
     done = field(count, outputs=outputs)
     check(done.left[0], done.left[1], *done.right)
     instances = kinds(done.right_peer.heard, MaskedTrees)
@@ -167,7 +167,7 @@ def both(plan: list[tuple[int, int]], **options: Any) -> Overheard:
 @settings(max_examples=40)
 @given(PLANS, st.booleans())
 def test_takes_of_all_kinds_in_any_order(plan: list[tuple[int, int]], lpn: bool) -> None:
-    done = both(plan, lpn=lpn, outputs=1000)
+    done = both(plan, lpn=lpn, outputs=SMALL)
     (sender, ws), (receiver, pairs) = done.left, done.right
     for (count, bits), w, (u, v) in zip(plan, ws, pairs, strict=True):
         assert len(w) == len(u) == len(v) == count

@@ -248,10 +248,11 @@ void check_points(const Forest& forest, const Given<std::int64_t, 1>& points) {
         expect(points.data()[i] >= 0 && static_cast<std::size_t>(points.data()[i]) < forest.leaves, "A point is not a leaf.");
 }
 
-std::size_t check_extension(unsigned bits, const Given<std::uint64_t, 2>& seeds, std::size_t count) {
+std::size_t check_extension(unsigned bits, const Given<std::uint64_t, 2>& seeds, std::size_t number, std::size_t count) {
     expect(bits == 2 || bits == 4 || bits == 8, "A tree stands for 2, 4 or 8 bits.");
     expect(seeds.shape(0) == (128 / bits) << bits, "The seeds are those of all leaves.");
     expect(count % 512 == 0, "Correlations come in lots of 512.");
+    expect(number < 1ull << 56, "A stream's number is below 2^56.");
     return 128 / bits;
 }
 
@@ -304,7 +305,7 @@ void bind_correlations(nb::module_& module) {
     module.def(
         "extend_whole",
         [](unsigned bits, Given<std::uint64_t, 2> seeds, std::size_t number, std::size_t count, unsigned threads) -> WholeExtension {
-            std::size_t trees = check_extension(bits, seeds, count);
+            std::size_t trees = check_extension(bits, seeds, number, count);
             const Block* from = blocks(seeds);
             auto u = made<std::uint8_t>({count / 8});
             auto corrections = made<std::uint8_t>({trees - 1, count / 8});
@@ -321,7 +322,7 @@ void bind_correlations(nb::module_& module) {
         "extend_punctured",
         [](unsigned bits, Given<std::uint64_t, 2> seeds, nb::bytes delta, std::size_t number, Given<std::uint8_t, 2> corrections,
            unsigned threads) {
-            std::size_t count = 8 * corrections.shape(1), trees = check_extension(bits, seeds, count);
+            std::size_t count = 8 * corrections.shape(1), trees = check_extension(bits, seeds, number, count);
             expect(corrections.shape(0) == trees - 1, "There is one correction a tree, the first left out.");
             const Block* from = blocks(seeds);
             Block by = block_of(delta);

@@ -30,6 +30,7 @@ void convolve(Block* x, std::size_t count, const std::uint32_t* taps, bool mixin
         before = last;
         last = x[i] = sum;
     }
+    wipe(slots, sizeof slots);
 }
 
 void convolve(std::uint8_t* x, std::size_t count, const std::uint32_t* taps) {
@@ -43,14 +44,17 @@ void convolve(std::uint8_t* x, std::size_t count, const std::uint32_t* taps) {
         before = last;
         last = x[i] = sum;
     }
+    wipe(slots, sizeof slots);
 }
 
 }  // namespace
 
 Code::Code(const Key& seed, std::size_t inputs, std::size_t outputs, bool mixing)
-    : outputs_(outputs), mixing_(mixing), taps_(inputs), offsets_(weight * outputs) {
-    if (inputs < 2 * outputs || inputs < 4 * weight || inputs / weight >= 65536)
-        throw std::invalid_argument("A code has twice as many inputs as outputs, 84 to 1,376,000.");
+    : outputs_(outputs), mixing_(mixing) {
+    if (outputs < 1 || outputs > inputs / 2 || inputs < 4 * weight || inputs / weight >= 65536)
+        throw std::invalid_argument("A code has twice as many inputs as outputs or more, 84 to 1,376,255.");
+    taps_.resize(inputs);
+    offsets_.resize(weight * outputs);
     Stream steps(seed, Purpose::code_taps, 0);
     for (auto& tap : taps_) tap = static_cast<std::uint32_t>(steps.word()) & 0xffffff;
     Stream places(seed, Purpose::code_places, 0);

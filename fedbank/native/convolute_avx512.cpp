@@ -2,6 +2,8 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 mistakes its own intrinsics (bug 105593)
 #include <immintrin.h>
 
+#include <utility>
+
 #include "convolute.hpp"
 
 namespace fedbank {
@@ -74,6 +76,7 @@ void all_steps(Block* x, std::size_t count, const std::uint32_t* taps) {
     std::size_t i = 0;
     for (; i + 24 <= count; i += 24) round<mixing>(state, x, i, taps, bits, std::make_index_sequence<24>{});
     rest<mixing>(state, x, i, count, taps, bits);
+    wipe(&state, sizeof state);
 }
 
 // Small numbers: the 24 slots are bytes of one register, and a step's taps are its mask.

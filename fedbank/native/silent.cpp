@@ -173,6 +173,7 @@ void grow_punctured(const Forest& forest, std::uint64_t first, const std::int64_
                 Block known[2];
                 add_up(here, count, known);
                 here[sibling] = known[sibling % 2] ^ sums[tree * depth + level - 1];
+                wipe(known, sizeof known);
             }
         }
     });
@@ -202,7 +203,7 @@ void extend_punctured(unsigned bits, const Block* seeds, const Block& delta, std
         std::size_t words = words_in(piece, count), from = piece * piece_bits / 8;
         columns_of(bits, seeds, delta, number, piece, words, columns.data(), whole.data());
         for (std::size_t j = bits; j < 128; ++j) {
-            Piece correction;
+            Piece correction;  // was sent: no secret
             std::memcpy(correction.words, corrections + (j / bits - 1) * (count / 8) + from, 8 * words);
             columns[j].add(correction, -(((j < 64 ? delta.low >> j : delta.high >> (j - 64))) & 1), words);
         }
@@ -252,6 +253,7 @@ void silent_sender(const Forest& forest, const Code& code, const Block* roots, c
         Block sums[2];
         add_up(leaves.data() + tree * forest.leaves, forest.leaves, sums);
         totals[tree] = sums[0] ^ sums[1] ^ base[tree];
+        wipe(sums, sizeof sums);
     }
     code.encode(leaves.data(), threads, words);
 }
@@ -274,6 +276,7 @@ void silent_receiver(const Forest& forest, const Code& code, const std::int64_t*
         Block known[2], *own = leaves.data() + tree * forest.leaves;
         add_up(own, forest.leaves, known);
         own[points[tree]] = known[0] ^ known[1] ^ totals[tree] ^ base[tree];
+        wipe(known, sizeof known);
     }
     wipe(sides.data(), sides.size());
     code.encode(leaves.data(), threads, words);

@@ -52,10 +52,11 @@ SEED_NUMBER = 1 << 60  # of their public keys, apart from those of silent instan
 LOT = 512  # single-bit correlations come in such lots
 TOGETHER = 1 << 19  # single-bit correlations that are made at once without LPN
 
-# Noise of t positions against linear tests: a codeword of relative weight d meets each with probability d. With d =
-# 0.15, the figure of libOTe for 21 x 24, and noise of one bit, (1 - 2 d)^t <= 2^-128 gives t >= 248; over GF(2^128) a
-# uniform value at a met position hides all, d is larger, and more rows than 128 must be decoded together. Uniform
-# small values are zero now and then: (1 - d)^t <= 2^-128 gives t >= 546.
+# Noise of t positions against linear tests: a combination of rows of H of relative weight d meets each with probability
+# d. With d = 0.15, libOTe's figure for 21 x 24 (nobody finds lighter ones; no proven distance), noise of one bit asks
+# for (1 - 2 d)^t <= 2^-128, t >= 249. Over GF(2^128) a value at a met position hides all, and mixing keeps its 128 bits
+# from being decoded as 128 binary words with the same positions, which no t below 617 would (2^128 (3/4)^t). Uniform
+# small values are zero now and then: (1 - d)^t <= 2^-128, t >= 546.
 FIELD_NOISE = 256
 SMALL_NOISE = 552
 MOST_OUTPUTS = 1 << 18  # of an instance: what fits in the caches
@@ -116,10 +117,12 @@ class SilentSender:
     random : source of random bytes
     threads : threads of the native core
     lpn : make many from few by LPN; without it all come from oblivious transfers (both sides alike)
-    outputs : correlations of a silent instance at most, 2^14 + 256 for whole numbers if that is more (both sides alike)
+    outputs : correlations of a silent instance at most, 2^14 to 2^19; for the field never below 2^14 + 256 (both alike)
 
     Raises
     ------
+    UsageError
+        Instances of another size.
     PeerError
         The peer broke the protocol.
     """
@@ -133,6 +136,7 @@ class SilentSender:
         lpn: bool = True,
         outputs: int = MOST_OUTPUTS,
     ):
+        _check_outputs(outputs)
         self._peer, self._random, self._threads, self._lpn, self._outputs = peer, random, threads, lpn, outputs
         self.delta = Delta(random(16))
         points = _nibbles(self.delta.value)
@@ -225,6 +229,7 @@ class SilentReceiver:
         lpn: bool = True,
         outputs: int = MOST_OUTPUTS,
     ):
+        _check_outputs(outputs)
         self._peer, self._random, self._threads, self._lpn, self._outputs = peer, random, threads, lpn, outputs
         keys, self._seed = base_ot.offerer(peer, SEED_TREES * BITS, random=random)
         roots = _words(np.frombuffer(random(16 * SEED_TREES), dtype=np.uint8).reshape(-1, 16))
@@ -382,6 +387,11 @@ def _grown(stock: npt.NDArray[Any], by: Instances) -> npt.NDArray[Any]:
     room = np.empty((len(stock) + by.count * by.outputs, *stock.shape[1:]), dtype=stock.dtype)
     room[: len(stock)] = stock
     return room
+
+
+def _check_outputs(outputs: int) -> None:
+    if not LEAST_OUTPUTS <= outputs <= 2 * MOST_OUTPUTS:
+        raise UsageError(f"A silent instance has {LEAST_OUTPUTS} to {2 * MOST_OUTPUTS} numbers, not {outputs}.")
 
 
 @functools.lru_cache(maxsize=2)
