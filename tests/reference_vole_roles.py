@@ -1,10 +1,8 @@
 """Slow parties of base transfers, VOLE and VOLE-PSI, to face those of the package through real frames.
 
-Written from the numbered steps in `base_ot.py`, `vole.py` and `vole_psi.py` and the definitions in `native/*.hpp`:
-integers, one at a time, nothing of the core. AES-128, ChaCha20 and X25519 come from `cryptography`. Of the package they
-take the messages, and the sizes that both sides have to agree on. A word of 128 bits is an integer, bit i the
-coefficient of X^i in GF(2)[X] / (X^128 + X^7 + X^2 + X + 1), on the wire 16 bytes, little-endian. Nothing here guards a
-secret.
+Written from the numbered steps in `base_ot.py`, `vole.py` and `vole_psi.py`, of the steps in `reference_vole.py` and
+`reference_okvs.py`: integers, nothing of the core. X25519 comes from `cryptography`. Of the package they take the
+messages, and the sizes that both sides have to agree on. Nothing here guards a secret.
 """
 
 from __future__ import annotations
@@ -17,25 +15,33 @@ from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES128, ChaCha20
-from cryptography.hazmat.primitives.ciphers.modes import ECB
 from reference_hash_to_curve import hash_to_u
 from reference_okvs import decode, equation, inverse
+from reference_vole import (
+    SlowCode,
+    combination,
+    extension,
+    forest,
+    pad,
+    product,
+    punctured_extension,
+    punctured_tree,
+    sides,
+    tree_depth,
+    xor,
+)
 
 from fedbank.protocols.base_ot import OfferKey, PublicPoints
 from fedbank.protocols.okvs import shape_of
-from fedbank.protocols.vole import Extension, MaskedTrees, SeedSums, field_instances, small_instances
+from fedbank.protocols.vole import Extension, Instances, MaskedTrees, SeedSums, field_instances, small_instances
 from fedbank.protocols.vole_psi import Bitmap, MaskedTable, Tags, VoleSeed, VoleSetSize
 from fedbank.talk.peer import Peer
 
 Ints = list[int]
 DOMAIN = b"fedbank-base-ot-v1-with-curve25519_XMD:SHA-512_ELL2_RO_"
 PREFIX = b"fedbank-vole-psi-v1\0"
-PI = 0x44737003_2E8A1913_D308A385_886A3F24  # the first 16 bytes of its fraction, 243f6a88 85a308d3 ..., as a word
 TREES, LEVELS, LEAVES = 32, 4, 16  # of the setup
-TAPS, PLACES, CORRELATION = 20, 21, 22  # purposes of streams
-MEMORY, WEIGHT = 24, 21
+SETUP = 1 << 60  # the number of the setup's keys
 DRAW = random.SystemRandom()
 
 
@@ -55,140 +61,6 @@ def words_of(field: Any) -> Ints:
     """A message's field as a flat list of words."""
     data = field.tobytes()
     return [int.from_bytes(data[at : at + 16], "little") for at in range(0, len(data), 16)]
-
-
-# The field
-
-
-def times_x(x: int) -> int:
-    return x << 1 if x < 1 << 127 else (x << 1) ^ (1 << 128 | 0x87)
-
-
-def product(x: int, y: int) -> int:
-    """By shift and add."""
-    total = 0
-    while y:
-        if y & 1:
-            total ^= x
-        x, y = times_x(x), y >> 1
-    return total
-
-
-def xor(words: Sequence[int]) -> int:
-    total = 0
-    for word in words:
-        total ^= word
-    return total
-
-
-def combinations(words: Ints, each: int) -> Ints:
-    """Of every `each` words the sum of X^j times word j."""
-    return [xor([product(words[i + j], 1 << j) for j in range(each)]) for i in range(0, len(words), each)]
-
-
-# Permutations, hashes, streams
-
-
-def permuted(number: int, words: Ints) -> Ints:
-    """AES-128 of words under a public key: pi's digits, XOR `number`."""
-    cipher = Cipher(AES128(to_bytes(PI ^ number)), ECB()).encryptor()  # noqa: S305
-    return words_of(np.frombuffer(cipher.update(b"".join(map(to_bytes, words))), dtype=np.uint8))
-
-
-def pads(words: Ints, first: int) -> Ints:
-    """H(x, i) = P(P(x) + i) + P(x), i from `first`, P another one for every 512 words: that of the first one's i."""
-    found: Ints = []
-    for begin in range(0, len(words), 512):
-        key = first + begin
-        inner = permuted(key, words[begin : begin + 512])
-        outer = permuted(key, [word ^ (key + place) for place, word in enumerate(inner)])
-        found += [a ^ b for a, b in zip(inner, outer, strict=True)]
-    return found
-
-
-def stream(key: bytes, purpose: int, number: int, count: int) -> bytes:
-    """ChaCha20 with a counter of 64 bits, and number + 2^56 purpose as nonce."""
-    nonce = bytes(8) + (purpose << 56 | number).to_bytes(8, "little")
-    return Cipher(ChaCha20(key, nonce), None).encryptor().update(bytes(count))
-
-
-# Trees
-
-
-def depth_of(leaves: int) -> int:
-    return next(depth for depth in range(64) if 1 << depth >= leaves)
-
-
-def children(parents: Ints, count: int, key: int) -> Ints:
-    """The next level: at 2 i and 2 i + 1 those of parent i, `count` in all."""
-    left, right = permuted(key + (1 << 61), parents), permuted(key + (1 << 62), parents)
-    pairs = zip(parents, left, right, strict=True)
-    return [child for parent, one, two in pairs for child in (one ^ parent, two ^ parent)][:count]
-
-
-def level_sizes(leaves: int) -> Ints:
-    """Nodes of level 1, 2, ...: those that have leaves below them."""
-    depth = depth_of(leaves)
-    return [-(-leaves // (1 << (depth - level))) for level in range(1, depth + 1)]
-
-
-def tree(root: int, leaves: int, key: int) -> tuple[Ints, Ints]:
-    """The leaves, and of each level the sums of its left and of its right nodes."""
-    nodes, sums = [root], []
-    for size in level_sizes(leaves):
-        nodes = children(nodes, size, key)
-        sums += [xor(nodes[0::2]), xor(nodes[1::2])]
-    return nodes, sums
-
-
-def wanted_sides(point: int, leaves: int) -> Ints:
-    """Of each level the side that the path to `point` does not take."""
-    depth = depth_of(leaves)
-    return [1 - (point >> (depth - level) & 1) for level in range(1, depth + 1)]
-
-
-def punctured_tree(point: int, sums: Ints, leaves: int, key: int) -> Ints:
-    """All leaves, but 0 at `point`, from the sum of the wanted side at each level."""
-    depth = depth_of(leaves)
-    nodes = [0]
-    for level, (size, total) in enumerate(zip(level_sizes(leaves), sums, strict=True), 1):
-        path = point >> (depth - level)
-        nodes = children(nodes, size, key)
-        nodes[path] = 0
-        if path ^ 1 < size:
-            nodes[path ^ 1] = 0
-            nodes[path ^ 1] = total ^ xor(nodes[(path ^ 1) % 2 :: 2])
-    return nodes
-
-
-# The code
-
-
-class SlowCode:
-    """An expand-convolute code, by the definition in `native/convolute.hpp`."""
-
-    def __init__(self, seed: bytes, inputs: int, outputs: int, mixing: bool):
-        self.inputs, self.mixing = inputs, mixing
-        numbers = np.frombuffer(stream(seed, TAPS, 0, 8 * inputs), dtype="<u8").tolist()
-        self.taps = [[s for s in range(MEMORY) if number >> s & 1] for number in numbers]
-        starts = [r * inputs // WEIGHT for r in range(WEIGHT + 1)]
-        even = outputs + outputs % 2  # each region's offsets begin a word of 64 bits
-        halves = np.frombuffer(stream(seed, PLACES, 0, 4 * even * WEIGHT), dtype="<u4").reshape(WEIGHT, even).tolist()
-        self.places = [
-            [starts[r] + (halves[r][o] * (starts[r + 1] - starts[r]) >> 32) for r in range(WEIGHT)]
-            for o in range(outputs)
-        ]
-
-    def encode(self, x: Ints) -> Ints:
-        y: Ints = []
-        for i, value in enumerate(x):
-            last = y[i - 1] if i else 0
-            total = value ^ (times_x(last) if self.mixing else last)
-            for s in self.taps[i]:  # belongs to the j of i - 25 .. i - 2 with j = s modulo 24
-                j = i - 2 - (i - 2 - s) % MEMORY
-                total ^= y[j] if j >= 0 else 0
-            y.append(total)
-        return [xor([y[place] for place in places]) for places in self.places]
 
 
 # Base transfers
@@ -238,17 +110,10 @@ def offerer(peer: Peer, count: int) -> tuple[Ints, bytes]:
 # VOLE
 
 
-def rows_of(columns: list[int], count: int) -> Ints:
-    """Words from 128 columns of `count` bits."""
-    packed = b"".join(column.to_bytes(count // 8, "little") for column in columns)
-    bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8).reshape(128, -1), axis=1, bitorder="little")
-    return words_of(np.packbits(bits.T, axis=1, bitorder="little"))
-
-
 class Both:
-    """What the two sides of VOLE share: their seeds' streams, the code, how instances follow each other."""
+    """What the two sides of VOLE share: stocks, the code, how instances follow each other."""
 
-    seeds: list[Ints]
+    seeds: Ints
     seed: bytes
     tweak = 0
     extensions = 0
@@ -256,14 +121,6 @@ class Both:
     def __init__(self, peer: Peer, lpn: bool, outputs: int):
         self.peer, self.lpn, self.outputs = peer, lpn, outputs
         self.stock: dict[int, list[Any]] = {}
-
-    def streams(self, count: int) -> list[list[int]]:
-        """The next `count` bits of each leaf of each tree."""
-        number, self.extensions = self.extensions, self.extensions + 1
-        return [
-            [int.from_bytes(stream(to_bytes(r) + bytes(16), CORRELATION, number, count // 8), "little") for r in leaves]
-            for leaves in self.seeds
-        ]
 
     def take(self, count: int, bits: int) -> list[Any]:
         """Correlations with u of few bits."""
@@ -274,12 +131,12 @@ class Both:
         return stock[:count]
 
     def take_field(self, count: int) -> list[Any]:
-        """Correlations with u in the whole field."""
+        """Correlations with u in the whole field; without LPN, 4,096 at once."""
         if self.lpn:
             return self.whole(field_instances(count, self.outputs))[:count]
         return [one for at in range(0, count, 4096) for one in self.combined(min(4096, count - at), 128)]
 
-    def small(self, sizes: Any, bits: int) -> list[Any]:
+    def small(self, sizes: Instances, bits: int) -> list[Any]:
         if not sizes.trees:
             return self.combined(sizes.outputs, bits)
         code = self.code(sizes, False)
@@ -290,8 +147,8 @@ class Both:
             for one in self.instance(sizes, code, choosing[i], bases[i * sizes.trees : (i + 1) * sizes.trees])
         ]
 
-    def whole(self, sizes: Any) -> list[Any]:
-        """Each instance but the last keeps its last numbers as the next one's noise."""
+    def whole(self, sizes: Instances) -> list[Any]:
+        """Each instance keeps its last numbers as the next one's noise."""
         code = self.code(sizes, True)
         choosing, base = self.prepared(sizes, sizes.trees, 128)
         found: list[Any] = []
@@ -300,21 +157,39 @@ class Both:
             found, base = found + made[: -sizes.trees], made[-sizes.trees :]
         return found
 
-    def code(self, sizes: Any, mixing: bool) -> SlowCode:
-        return SlowCode(self.seed, sizes.trees * self.leaves(sizes), sizes.outputs, mixing)
+    def code(self, sizes: Instances, mixing: bool) -> SlowCode:
+        return SlowCode(self.seed, sizes.trees * leaves_of(sizes), sizes.outputs, mixing)
 
-    def combined(self, count: int, bits: int) -> list[Any]: ...
-    def prepared(self, sizes: Any, bases: int, bits: int) -> tuple[list[Any], list[Any]]: ...
-    def instance(self, sizes: Any, code: SlowCode, choosing: Any, base: Any) -> list[Any]: ...
+    def next_extension(self, count: int) -> tuple[int, int]:
+        """Its number and size."""
+        self.extensions += 1
+        return self.extensions - 1, -(-count // 512) * 512
 
-    @staticmethod
-    def leaves(sizes: Any) -> int:
-        return -(-2 * int(sizes.outputs) // int(sizes.trees))
-
-    def numbers(self, trees: int, depth: int) -> int:
-        """Use up the numbers of an instance's pads; returns the first."""
-        first, self.tweak = self.tweak, self.tweak + trees * depth
+    def first_pad(self, sizes: Instances) -> int:
+        """The number of an instance's first pad; uses all of them up."""
+        first, self.tweak = self.tweak, self.tweak + sizes.trees * tree_depth(leaves_of(sizes))
         return first
+
+    def combined(self, count: int, bits: int) -> list[Any]:
+        """Of few bits or of the field, by step 2."""
+        raise NotImplementedError
+
+    def prepared(self, sizes: Instances, bases: int, bits: int) -> tuple[list[Any], list[Any]]:
+        """What chooses in each instance, and correlations for the noise."""
+        raise NotImplementedError
+
+    def instance(self, sizes: Instances, code: SlowCode, choosing: Any, base: list[Any]) -> list[Any]:
+        """Step 3."""
+        raise NotImplementedError
+
+
+def leaves_of(sizes: Instances) -> int:
+    """Two inputs of the code for each output, in as many trees as there are."""
+    return -(-2 * sizes.outputs // sizes.trees)
+
+
+def combinations(words: Ints, each: int) -> Ints:
+    return [combination(words[i : i + each]) for i in range(0, len(words), each)]
 
 
 class SlowSender(Both):
@@ -324,50 +199,46 @@ class SlowSender(Both):
         super().__init__(peer, lpn, outputs)
         self.delta = DRAW.getrandbits(128)
         points = [self.delta >> LEVELS * i & 15 for i in range(TREES)]
-        sides = [wanted_sides(point, LEAVES) for point in points]
-        keys, self.seed = chooser(peer, [side for one in sides for side in one])
+        wanted = [side for point in points for side in sides(point, LEAVES)]
+        keys, self.seed = chooser(peer, wanted)
         sums = words_of(peer.receive(SeedSums, values=(TREES, LEVELS, 2, 16)).values)
+        opened = [sums[2 * k + side] ^ key for k, (side, key) in enumerate(zip(wanted, keys, strict=True))]
         self.seeds = []
         for i, point in enumerate(points):
-            opened = [sums[2 * (LEVELS * i + k) + sides[i][k]] ^ keys[LEVELS * i + k] for k in range(LEVELS)]
-            self.seeds.append(punctured_tree(point, opened, LEAVES, (1 << 60) + i // 8))
+            self.seeds += punctured_tree(point, opened[LEVELS * i : LEVELS * (i + 1)], LEAVES, SETUP + i // 8)
 
     def extend(self, choosing: int, extra: int) -> tuple[Ints, Ints]:
-        """Flips, and words of all: the sum of (x + Delta_i) r_x, and Delta_i (u_i + u_0)."""
-        count = -(-(choosing + extra) // 512) * 512
+        """Flips, and words of all."""
+        number, count = self.next_extension(choosing + extra)
         heard = self.peer.receive(Extension, values=(TREES - 1, count // 8), flips=(-(-choosing // 8),))
-        corrections = [0, *(int.from_bytes(row.tobytes(), "little") for row in heard.values)]
-        columns = []
-        for i, streams in enumerate(self.streams(count)):
-            part = self.delta >> LEVELS * i & 15
-            for j in range(LEVELS):
-                column = xor([r for x, r in enumerate(streams) if (x ^ part) >> j & 1])
-                columns.append(column ^ (corrections[i] if part >> j & 1 else 0))
+        corrections = [int.from_bytes(row.tobytes(), "little") for row in heard.values]
+        words = punctured_extension(LEVELS, self.seeds, self.delta, number, corrections, count)
         flips = int.from_bytes(heard.flips.tobytes(), "little")
-        return [flips >> i & 1 for i in range(choosing)], rows_of(columns, count)[: choosing + extra]
+        return [flips >> i & 1 for i in range(choosing)], words[: choosing + extra]
 
     def combined(self, count: int, bits: int) -> Ints:
         return combinations(self.extend(0, count * bits)[1], bits)
 
-    def prepared(self, sizes: Any, bases: int, bits: int) -> tuple[list[Any], Ints]:
-        each = sizes.trees * depth_of(self.leaves(sizes))
+    def prepared(self, sizes: Instances, bases: int, bits: int) -> tuple[list[Any], Ints]:
+        each = sizes.trees * tree_depth(leaves_of(sizes))
         flips, words = self.extend(sizes.count * each, bases * bits)
         cut = [slice(i * each, (i + 1) * each) for i in range(sizes.count)]
         return [(flips[one], words[one]) for one in cut], combinations(words[sizes.count * each :], bits)
 
-    def instance(self, sizes: Any, code: SlowCode, choosing: Any, base: Ints) -> Ints:
+    def instance(self, sizes: Instances, code: SlowCode, choosing: tuple[Ints, Ints], base: Ints) -> Ints:
         flips, offers = choosing
-        leaves, trees = self.leaves(sizes), sizes.trees
-        first = self.numbers(trees, depth_of(leaves))
-        grown = [tree(DRAW.getrandbits(128), leaves, first + i // 8) for i in range(trees)]
-        masks = [
-            pads([w ^ (self.delta if flip ^ side else 0) for w, flip in zip(offers, flips, strict=True)], first)
-            for side in (0, 1)
-        ]
-        sums = [value ^ masks[place % 2][place // 2] for place, value in enumerate(s for _, one in grown for s in one)]
+        trees, leaves, first = sizes.trees, leaves_of(sizes), self.first_pad(sizes)
+        grown = forest([DRAW.getrandbits(128) for _ in range(trees)], leaves, first)
+        sums = [value for _, levels in grown for pair in levels for value in pair]
+        for place, (w, flip) in enumerate(zip(offers, flips, strict=True)):
+            for side in (0, 1):
+                sums[2 * place + side] ^= pad(w ^ (self.delta if flip ^ side else 0), first, place)
         totals = [xor(one) ^ b for (one, _), b in zip(grown, base, strict=True)]
-        self.peer.send(MaskedTrees(array(sums, trees, depth_of(leaves), 2), array(totals, trees)))
+        self.peer.send(MaskedTrees(array(sums, trees, tree_depth(leaves), 2), array(totals, trees)))
         return code.encode([leaf for one, _ in grown for leaf in one])
+
+
+Pairs = list[tuple[int, int]]
 
 
 class SlowReceiver(Both):
@@ -376,59 +247,49 @@ class SlowReceiver(Both):
     def __init__(self, peer: Peer, lpn: bool = True, outputs: int = 1 << 18):
         super().__init__(peer, lpn, outputs)
         keys, self.seed = offerer(peer, TREES * LEVELS)
-        grown = [tree(DRAW.getrandbits(128), LEAVES, (1 << 60) + i // 8) for i in range(TREES)]
-        sums = [value for _, one in grown for value in one]
+        grown = forest([DRAW.getrandbits(128) for _ in range(TREES)], LEAVES, SETUP)
+        sums = [value for _, levels in grown for pair in levels for value in pair]
         peer.send(SeedSums(array([a ^ b for a, b in zip(sums, keys, strict=True)], TREES, LEVELS, 2)))
-        self.seeds = [leaves for leaves, _ in grown]
+        self.seeds = [leaf for leaves, _ in grown for leaf in leaves]
 
-    def extend(self, sides: Ints, extra: int) -> tuple[Ints, Ints]:
-        """Bits u, and words v, the sum of x r_x, of all."""
-        count = -(-(len(sides) + extra) // 512) * 512
-        whole, columns = [], []
-        for streams in self.streams(count):
-            whole.append(xor(streams))
-            columns += [xor([r for x, r in enumerate(streams) if x >> j & 1]) for j in range(LEVELS)]
-        values = b"".join((one ^ whole[0]).to_bytes(count // 8, "little") for one in whole[1:])
-        u = [whole[0] >> i & 1 for i in range(count)]
-        flips = sum((u[i] ^ side) << i for i, side in enumerate(sides))
-        self.peer.send(
-            Extension(
-                np.frombuffer(values, dtype=np.uint8).reshape(TREES - 1, -1),
-                np.frombuffer(flips.to_bytes(-(-len(sides) // 8), "little"), dtype=np.uint8),
-            )
-        )
-        return u[: len(sides) + extra], rows_of(columns, count)[: len(sides) + extra]
-
-    def combined(self, count: int, bits: int) -> list[tuple[int, int]]:
-        return self.numbered(*self.extend([], count * bits), bits)
+    def extend(self, wanted: Ints, extra: int) -> tuple[Ints, Ints]:
+        """Bits u and words v of all; the first are told flipped into the sides that are wanted."""
+        number, count = self.next_extension(len(wanted) + extra)
+        whole, corrections, words = extension(LEVELS, self.seeds, number, count)
+        u = [whole >> i & 1 for i in range(len(wanted) + extra)]
+        flips = sum((u[i] ^ side) << i for i, side in enumerate(wanted))
+        rows = np.frombuffer(b"".join(one.to_bytes(count // 8, "little") for one in corrections), dtype=np.uint8)
+        packed = np.frombuffer(flips.to_bytes(-(-len(wanted) // 8), "little"), dtype=np.uint8)
+        self.peer.send(Extension(rows.reshape(TREES - 1, -1), packed))
+        return u, words[: len(u)]
 
     @staticmethod
-    def numbered(u: Ints, words: Ints, bits: int) -> list[tuple[int, int]]:
+    def numbered(u: Ints, words: Ints, bits: int) -> Pairs:
         """The sum of X^j times bit j, and that of the words."""
-        numbers = [sum(u[i + j] << j for j in range(bits)) for i in range(0, len(u), bits)]
-        return list(zip(numbers, combinations(words, bits), strict=True))
+        return list(zip(combinations(u, bits), combinations(words, bits), strict=True))
 
-    def prepared(self, sizes: Any, bases: int, bits: int) -> tuple[list[Any], list[tuple[int, int]]]:
-        leaves = self.leaves(sizes)
-        each = sizes.trees * depth_of(leaves)
+    def combined(self, count: int, bits: int) -> Pairs:
+        return self.numbered(*self.extend([], count * bits), bits)
+
+    def prepared(self, sizes: Instances, bases: int, bits: int) -> tuple[list[Any], Pairs]:
+        leaves = leaves_of(sizes)
+        each = sizes.trees * tree_depth(leaves)
         points = [[DRAW.randrange(leaves) for _ in range(sizes.trees)] for _ in range(sizes.count)]
-        sides = [side for one in points for point in one for side in wanted_sides(point, leaves)]
-        u, words = self.extend(sides, bases * bits)
+        wanted = [side for one in points for point in one for side in sides(point, leaves)]
+        u, words = self.extend(wanted, bases * bits)
         choosing = [(one, words[i * each : (i + 1) * each]) for i, one in enumerate(points)]
-        return choosing, self.numbered(u[len(sides) :], words[len(sides) :], bits)
+        return choosing, self.numbered(u[len(wanted) :], words[len(wanted) :], bits)
 
-    def instance(self, sizes: Any, code: SlowCode, choosing: Any, base: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    def instance(self, sizes: Instances, code: SlowCode, choosing: tuple[Ints, Ints], base: Pairs) -> Pairs:
         points, offers = choosing
-        leaves, trees = self.leaves(sizes), sizes.trees
-        depth = depth_of(leaves)
-        first = self.numbers(trees, depth)
+        trees, leaves, first = sizes.trees, leaves_of(sizes), self.first_pad(sizes)
+        depth = tree_depth(leaves)
         heard = self.peer.receive(MaskedTrees, sums=(trees, depth, 2, 16), totals=(trees, 16))
-        sums, totals, masks = words_of(heard.sums), words_of(heard.totals), pads(offers, first)
+        sums, totals = words_of(heard.sums), words_of(heard.totals)
         noise, words = [0] * (trees * leaves), []
         for i, (point, (beta, c)) in enumerate(zip(points, base, strict=True)):
-            sides = wanted_sides(point, leaves)
-            places = [depth * i + k for k in range(depth)]
-            opened = [masks[place] ^ sums[2 * place + side] for place, side in zip(places, sides, strict=True)]
+            places = enumerate(sides(point, leaves), depth * i)
+            opened = [sums[2 * place + side] ^ pad(offers[place], first, place) for place, side in places]
             own = punctured_tree(point, opened, leaves, first + i // 8)
             own[point] = xor(own) ^ totals[i] ^ c
             noise[i * leaves + point] = beta

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import reference_vole_roles as slow
 from overhearing import overhear
-from reference_vole_roles import SlowReceiver, SlowSender, product, words_of
+from reference_vole import product
+from reference_vole_roles import SlowReceiver, SlowSender, words_of
 
 from fedbank import _native
 from fedbank.protocols import base_ot, vole_psi
