@@ -24,7 +24,7 @@ Assumptions: semi-honest parties; Diffie-Hellman (base transfers); AES with publ
 (Guo et al. 2019, eprint 2019/074); ChaCha20; and for step 3 dual LPN with regular noise for expand-convolute codes 21
 x 24 of rate 1/2 (Raghuraman, Rindal, Tanguy 2023, eprint 2023/882). `lpn=False` does all by step 2, without that
 assumption, at 4 bytes a bit. Parameters: below, with their source. Held by `tests/test_vole.py` and
-`tests/test_vole_roles.py`.
+`tests/test_vole_roles.py`, its native steps by `tests/test_silent.py` and `tests/test_convolute.py`.
 """
 
 from __future__ import annotations
