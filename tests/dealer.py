@@ -35,9 +35,17 @@ class Dealer:
         own = self._draw.integers(0, 2**bits, count, dtype=np.uint8, endpoint=False)
         return own, self._draw.integers(0, 2**64, (count, 2), dtype=np.uint64)
 
+    def _deal_field(self, count: int) -> tuple[Words, Words]:
+        own, words = self._draw.integers(0, 2**64, (2, count, 2), dtype=np.uint64)
+        return own, words
+
 
 class DealtSender(Dealer):
     """The sender's end, with `delta`."""
+
+    def take_field(self, count: int) -> Words:
+        own, words = self._deal_field(count)
+        return _native.add_scaled(words, own, self.delta.value, 1)
 
     def take(self, count: int, bits: int) -> Words:
         own, words = self._deal(count, bits)
@@ -47,6 +55,9 @@ class DealtSender(Dealer):
 
 class DealtReceiver(Dealer):
     """The receiver's end."""
+
+    def take_field(self, count: int) -> tuple[Words, Words]:
+        return self._deal_field(count)
 
     def take(self, count: int, bits: int) -> tuple[Bytes, Words]:
         return self._deal(count, bits)

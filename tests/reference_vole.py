@@ -138,6 +138,29 @@ def tree(root: int, leaves: int, number: int) -> tuple[list[int], list[tuple[int
     return levels[-1], sums
 
 
+def sides(point: int, leaves: int) -> list[int]:
+    """Of each level, the side that the path to `point` does not take."""
+    depth = tree_depth(leaves)
+    return [1 - (point >> (depth - level) & 1) for level in range(1, depth + 1)]
+
+
+def punctured_tree(point: int, sums: Sequence[int], leaves: int, number: int) -> list[int]:
+    """Return all leaves, but 0 at `point`, from the sum of that side at each level."""
+    depth = tree_depth(leaves)
+    nodes = {0: 0}
+    for level, total in enumerate(sums, 1):
+        path = point >> (depth - level)
+        below = {
+            2 * i + side: s ^ permutation(s, number + (1 << 61 + side)) for i, s in nodes.items() for side in (0, 1)
+        }
+        nodes = {i: s for i, s in below.items() if i << (depth - level) < leaves}  # has leaves below it
+        nodes[path] = 0
+        if path ^ 1 in nodes:
+            nodes[path ^ 1] = 0
+            nodes[path ^ 1] = total ^ xor([s for i, s in nodes.items() if i % 2 != path % 2])
+    return [nodes[i] for i in range(leaves)]
+
+
 # Single bits (SoftSpokenOT). A column, one bit of each correlation, is an integer, the first correlation's bit lowest.
 
 
@@ -164,7 +187,11 @@ def punctured_extension(
 
 def transposed(columns: Sequence[int], count: int) -> list[int]:
     """Words from columns: bit j of word i is bit i of column j."""
-    return [sum((column >> i & 1) << j for j, column in enumerate(columns)) for i in range(count)]
+    packed = b"".join(column.to_bytes(-(-count // 8), "little") for column in columns)
+    bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8).reshape(len(columns), -1), axis=1, bitorder="little")
+    return [
+        int.from_bytes(row.tobytes(), "little") for row in np.packbits(bits[:, :count].T, axis=1, bitorder="little")
+    ]
 
 
 def _streams(bits: int, seeds: Sequence[int], number: int, count: int) -> list[list[int]]:

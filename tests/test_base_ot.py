@@ -16,7 +16,18 @@ from fedbank.protocols.base_ot import OfferKey, PublicPoints, chooser, offerer
 from fedbank.talk.codec import encode
 
 CONFIDENCE = 1e-6
-SMALL_ORDER = np.zeros(32, dtype=np.uint8)
+PRIME = 2**255 - 19
+# All u-coordinates of order 1, 2, 4 and 8 on the curve and its twist, also not reduced, with and without the top bit
+SMALL_ORDER = [
+    0,
+    1,
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    PRIME - 1,
+    PRIME,
+    PRIME + 1,
+]
+SMALL_ORDER += [u + 2**255 for u in SMALL_ORDER]
 
 
 def talk(choices: Any, **replaced: Any) -> Any:
@@ -84,12 +95,17 @@ def test_a_point_that_is_not_random_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
     assert not uniform(heard.points[:, 1])
 
 
-def test_a_point_of_small_order_is_refused(saying: Callable[..., Any]) -> None:
-    with pytest.raises(PeerError, match="small order"):
-        chooser(saying([OfferKey(SMALL_ORDER)]), np.array([0, 1], dtype=np.uint8))
-    points = np.tile(SMALL_ORDER, (2, 2, 1))
-    with pytest.raises(PeerError, match="small order"):
-        offerer(saying([PublicPoints(points)]), 2)
+@pytest.mark.parametrize("u", SMALL_ORDER, ids=lambda u: f"{u:x}"[:6] + "-" + f"{u:x}"[-4:])
+def test_a_point_of_small_order_is_refused(u: int, saying: Callable[..., Any]) -> None:
+    """As the offer, and as either of one transfer's points among good ones."""
+    bad = np.frombuffer(u.to_bytes(32, "little"), dtype=np.uint8)
+    with pytest.raises(PeerError, match="with bank: a point of small order"):
+        chooser(saying([OfferKey(bad)]), np.array([0, 1], dtype=np.uint8))
+    for side in (0, 1):
+        points = np.tile(base_ot.GENERATOR, (3, 2, 1))
+        points[1, side] = bad
+        with pytest.raises(PeerError, match="with bank: a point of small order"):
+            offerer(saying([PublicPoints(points)]), 3)
 
 
 def test_frames_that_are_not_as_agreed(saying: Callable[..., Any], spoil: Callable[[bytes], bytes]) -> None:

@@ -15,6 +15,7 @@ from fedbank.party.certificates import Credentials, make_authority, make_party
 from fedbank.party.job import Job
 from fedbank.party.steps import Steps
 from fedbank.party.training import Setting, train_active, train_passive
+from fedbank.protocols import vole_psi
 from fedbank.talk.grpc_link import GrpcLink, GrpcListener
 from fedbank.talk.links import Link, LocalLink, ShapedLink
 from fedbank.talk.peer import Frame, Peer
@@ -88,3 +89,26 @@ def test_every_link_carries_the_same_conversation(line: Callable[[Path], Any], t
     assert found == expected
     turned = [Frame("sent" if f.direction == "received" else "received", f.kind, f.size) for f in expected[1]]
     assert sorted(turned, key=repr) == sorted(expected[0], key=repr)  # what one side sent, the other received
+
+
+def matched(pair: Pair, how: Any) -> tuple[list[Frame], list[Frame], list[str]]:
+    """Both sides' transcripts of a set intersection by VOLE, and who is common."""
+    mine, theirs = [f"{i}" for i in range(40)], [f"{i}" for i in range(25, 90)]
+    left, right = Peer(pair[0], "bank", timeout=PATIENCE), Peer(pair[1], "regulator", timeout=PATIENCE)
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(vole_psi.sender, right, theirs, "plain", vole=how)
+        rows = vole_psi.receiver(left, mine, "plain", vole=how)
+        assert [mine[i] for i in rows] == [theirs[i] for i in answer.result()]
+    left.close()
+    right.close()
+    return left.transcript, right.transcript, sorted(mine[i] for i in rows)
+
+
+@pytest.mark.parametrize("line", [shaped, grpc])
+@pytest.mark.parametrize("how", ["silent", "ot"])
+def test_every_link_carries_the_same_set_intersection(line: Callable[[Path], Any], how: Any, tmp_path: Path) -> None:
+    with local(tmp_path) as pair:
+        expected = matched(pair, how)
+    assert len(expected[2]) == 15
+    with line(tmp_path) as pair:
+        assert matched(pair, how) == expected

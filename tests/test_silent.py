@@ -71,11 +71,8 @@ def test_trees_have_the_leaves_and_sums_of_the_reference(leaves: int, threads: i
 @pytest.mark.parametrize("leaves", LEAVES)
 def test_the_side_wanted_is_the_other_one_than_the_paths(leaves: int) -> None:
     """What the sender of sums shows of a level excludes the node above the point, and so all that is below it."""
-    depth = reference.tree_depth(leaves)
     got = _native.sides_of(np.arange(leaves, dtype=np.int64), leaves)
-    assert got.tolist() == [
-        [1 - (point >> depth - level & 1) for level in range(1, depth + 1)] for point in range(leaves)
-    ]
+    assert got.tolist() == [reference.sides(point, leaves) for point in range(leaves)]
 
 
 @everywhere
@@ -87,6 +84,18 @@ def test_a_punctured_tree_has_all_leaves_but_one_at_each_point(leaves: int) -> N
     whole, sums = _native.grow(roots, leaves, 5, 1)
     whole[points, points] = 0
     assert np.array_equal(_native.grow_punctured(points, wanted(points, sums, leaves), leaves, 5, 2), whole)
+
+
+@everywhere
+@pytest.mark.parametrize("leaves", LEAVES)
+def test_punctured_trees_equal_the_reference_whatever_the_sums(leaves: int) -> None:
+    """Sums that no tree has, as a peer may send them."""
+    points, sums = points_of(19, leaves), random_words(19, reference.tree_depth(leaves))
+    got = _native.grow_punctured(points, sums, leaves, 77, 2)
+    for i, (point, tree) in enumerate(zip(points.tolist(), got, strict=True)):
+        assert reference.integers(tree) == reference.punctured_tree(
+            point, reference.integers(sums[i]), leaves, 77 + i // 8
+        )
 
 
 def test_nobody_chose_the_keys_of_the_permutations() -> None:

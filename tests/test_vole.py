@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from overhearing import Overheard, kinds, overhear, replay, sizes
 
 from fedbank import _native
 from fedbank.errors import PeerError, UsageError
-from fedbank.protocols import base_ot, vole
+from fedbank.protocols import base_ot, oblivious_transfer, vole
 from fedbank.protocols.base_ot import OfferKey, PublicPoints
 from fedbank.protocols.vole import Delta, Extension, MaskedTrees, SeedSums, SilentReceiver, SilentSender
 from fedbank.talk.codec import encode
@@ -93,12 +95,22 @@ def test_whole_field(count: int, lpn: bool) -> None:
 
 def test_whole_field_over_several_instances() -> None:
     """The noise of each instance but the first is made of numbers of the one before, which are not given out."""
-    done = field(3 * SMALL, outputs=SMALL)
+    done = field(3 * SMALL + 1, outputs=SMALL)
     sender, w = done.left
     u, v = done.right
     check(sender, w, u, v)
     assert len(kinds(done.right_peer.heard, MaskedTrees)) == 4
     assert len({tuple(row) for row in w.tolist()}) == len(w)
+
+
+@pytest.mark.parametrize("outputs", [SMALL, SMALL + 1, SMALL + 256, SMALL + 257])
+@pytest.mark.parametrize("count", [SMALL - 200, SMALL, SMALL + 1])
+def test_whole_field_at_the_edge_of_an_instance(outputs: int, count: int) -> None:
+    """Instances below the least size are made larger, and none begins behind the last number."""
+    done = field(count, outputs=outputs)
+    check(done.left[0], done.left[1], *done.right)
+    instances = kinds(done.right_peer.heard, MaskedTrees)
+    assert len(instances) == (1 if count <= SMALL or outputs > SMALL + 256 else 2)
 
 
 def test_two_runs_share_nothing() -> None:
@@ -107,19 +119,65 @@ def test_two_runs_share_nothing() -> None:
     assert not {tuple(row) for row in one.right[0].tolist()} & {tuple(row) for row in other.right[0].tolist()}
 
 
-def test_no_pad_serves_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tweaks of all instances' pads are disjoint."""
-    ranges: list[range] = []
-    make = _native.silent_sender
+def test_nothing_serves_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over instances of both kinds: numbers of pads, of extensions, and of public keys, also those of transfers."""
+    instances: list[tuple[range, int]] = []
+    extensions: list[int] = []
+    make, extend = _native.silent_sender, _native.extend_punctured
 
     def noted(code: Any, leaves: int, roots: Any, offers: Any, *rest: Any) -> Any:
-        ranges.append(range(rest[3], rest[3] + len(offers)))
+        instances.append((range(rest[3], rest[3] + len(offers)), len(roots)))
         return make(code, leaves, roots, offers, *rest)
 
+    def extended(bits: int, seeds: Any, delta: bytes, number: int, *rest: Any) -> Any:
+        extensions.append(number)
+        return extend(bits, seeds, delta, number, *rest)
+
     monkeypatch.setattr(_native, "silent_sender", noted)
-    few(2 * SMALL, 4, SMALL, outputs=SMALL)
-    assert len(ranges) == 3
-    assert all(ranges[i].stop == ranges[i + 1].start for i in range(2))
+    monkeypatch.setattr(_native, "extend_punctured", extended)
+    done = both([(2 * SMALL, 4), (SMALL + 1, 128), (1, 4), (1, 8), (5, 128)], outputs=SMALL)
+    assert extensions == list(range(len(extensions)))
+    assert len(extensions) == 5  # the first take leaves nothing over for the third
+    assert len(instances) == 2 + 2 + 1 + 1 + 1
+    numbers_ = [number for pads, _ in instances for number in pads]
+    assert len(set(numbers_)) == len(numbers_)
+    seeds = [vole.SEED_NUMBER + i for i in range(vole.SEED_TREES // 8)]
+    trees = [pads.start + i for pads, count in instances for i in range(-(-count // 8))]
+    keys = [pads.start + i for pads, _ in instances for i in range(0, len(pads), 512)]
+    keys += [side + number for number in (*seeds, *trees) for side in (1 << 61, 1 << 62)]
+    assert len(set(keys)) == len(keys)
+    assert max(keys) < oblivious_transfer.FIRST
+    assert done.left[0]._tweak == done.right[0]._tweak == instances[-1][0].stop
+
+
+PLANS = st.lists(st.tuples(st.sampled_from([0, 1, 2, 37, 512, 700]), st.sampled_from([1, 2, 3, 5, 8, 128])), max_size=6)
+
+
+def both(plan: list[tuple[int, int]], **options: Any) -> Overheard:
+    """Takes of (count, bits), 128 bits for the field; both sides and what they took."""
+
+    def role(made: Any) -> Any:
+        return made, [made.take_field(count) if bits == 128 else made.take(count, bits) for count, bits in plan]
+
+    return overhear(
+        lambda peer: role(SilentSender(peer, **options)), lambda peer: role(SilentReceiver(peer, **options))
+    )
+
+
+@settings(max_examples=40)
+@given(PLANS, st.booleans())
+def test_takes_of_all_kinds_in_any_order(plan: list[tuple[int, int]], lpn: bool) -> None:
+    done = both(plan, lpn=lpn, outputs=SMALL)
+    (sender, ws), (receiver, pairs) = done.left, done.right
+    for (count, bits), w, (u, v) in zip(plan, ws, pairs, strict=True):
+        assert len(w) == len(u) == len(v) == count
+        assert bits == 128 or u.max(initial=0) < 1 << bits
+        check(sender, w, u, v)
+    assert (sender._tweak, sender._extensions) == (receiver._tweak, receiver._extensions)
+    stocks = {bits: len(words) for bits, words in sender._stock.items()}
+    assert stocks == {bits: len(words) for bits, (_, words) in receiver._stock.items()}
+    given_out = [tuple(row) for w in ws for row in w.tolist()]
+    assert len(set(given_out)) == len(given_out)
 
 
 @pytest.mark.parametrize("bits", [0, 9, -1])
@@ -253,6 +311,21 @@ def test_flips_without_bits_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(_native, "extend_whole", bare)
     assert not uniform(np.concatenate([one.flips.reshape(-1, 16) for one in points_repeat()]), 16)
+
+
+def corrections_of_two_takes() -> Any:
+    done = both([(512, 8), (512, 8)], lpn=False)
+    return np.concatenate([one.values.reshape(-1, 16) for one in kinds(done.left_peer.heard, Extension)])
+
+
+def test_corrections_with_a_stream_that_serves_twice_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert uniform(corrections_of_two_takes(), 16)
+    for name, place in (("extend_whole", 2), ("extend_punctured", 3)):
+        extend = getattr(_native, name)
+        monkeypatch.setattr(
+            _native, name, lambda *args, e=extend, at=place: e(*args[:at], 0, *args[at + 1 :])
+        )  # always number 0
+    assert not uniform(corrections_of_two_takes(), 16)
 
 
 # A peer that breaks the protocol

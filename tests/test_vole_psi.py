@@ -1,19 +1,27 @@
 """Set intersection by VOLE: the answer, what each side hears, and peers that break the protocol."""
 
+import math
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
+from dealer import DealtReceiver, DealtSender
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from overhearing import Overheard, kinds, overhear, replay, sizes
 from test_vole import Repeating, simulated_for_receiver, simulated_for_sender
 
-from fedbank.errors import PeerError, UsageError
-from fedbank.protocols import okvs, vole, vole_psi
+from fedbank.errors import PeerError, PeerGone, UsageError
+from fedbank.protocols import okvs, set_items, vole, vole_psi
+from fedbank.protocols.base_ot import OfferKey, PublicPoints
 from fedbank.protocols.packed_ids import PackedIds
 from fedbank.protocols.vole_psi import Bitmap, MaskedTable, Tags, VoleSeed, VoleSetSize, receiver, sender, tag_bytes
 from fedbank.talk.codec import encode
+from fedbank.talk.peer import Frame, Stopped
 
 CONFIDENCE = 1e-6
 BANK = [f"person {i}" for i in range(24)]
@@ -62,6 +70,57 @@ def test_packed_ids_and_kinds() -> None:
     assert len(other.left) == len(other.right) == 0
 
 
+def check(mine: list[str], theirs: list[str], done: Overheard, learns: str) -> None:
+    """Against the inner join of data frames."""
+    joined = pd.DataFrame({"id": mine}, dtype=object).merge(pd.DataFrame({"id": theirs}, dtype=object))
+    assert sorted(mine[i] for i in done.left) == sorted(joined["id"])
+    if learns == "both":
+        assert [mine[i] for i in done.left] == [theirs[i] for i in done.right]
+    else:
+        assert done.right is None
+
+
+SIZES = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), (60, 61), (61, 60), (200, 201)]
+
+
+@pytest.mark.parametrize("learns", ["both", "receiver"])
+@pytest.mark.parametrize(("count", "others"), SIZES)
+@pytest.mark.parametrize("shift", [0, 1, 30, 500])
+def test_equals_the_inner_join(count: int, others: int, shift: int, learns: Any) -> None:
+    """From equal sets over overlapping ones to disjoint ones, each side in an order of its own."""
+    mine, theirs = [f"p{i}" for i in range(count)], [f"p{i + shift}" for i in reversed(range(others))]
+    check(mine, theirs, match(mine, theirs, learns=learns, vole="ot"), learns)
+    if count <= 2 and shift == 0:
+        check(mine, theirs, match(mine, theirs, learns=learns), learns)
+
+
+IDS = st.lists(st.text("abé", max_size=2), max_size=8, unique=True)
+LEARNS = st.sampled_from(["both", "receiver"])
+
+
+@settings(max_examples=300)
+@given(IDS, IDS, LEARNS, st.integers(2, 8))
+def test_three_hundred_random_cases(mine: list[str], theirs: list[str], learns: Any, frame: int) -> None:
+    """Tables and tags in frames of the drawn size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(set_items, "FRAME", frame)
+        done = match(mine, theirs, learns=learns, vole="ot")
+    check(mine, theirs, done, learns)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, suppress_health_check=[HealthCheck.too_slow])
+@given(IDS, IDS, LEARNS, st.integers(2, 8), st.integers(0, 2**32))
+def test_ten_thousand_random_cases(mine: list[str], theirs: list[str], learns: Any, frame: int, dealt: int) -> None:
+    """With correlations from a dealer, without which the setup would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(set_items, "FRAME", frame)
+        patch.setattr(vole_psi, "SilentReceiver", lambda *_, **__: DealtReceiver(dealt))
+        patch.setattr(vole_psi, "SilentSender", lambda *_, **__: DealtSender(dealt))
+        done = match(mine, theirs, learns=learns)
+    check(mine, theirs, done, learns)
+
+
 @pytest.mark.parametrize("role", [receiver, sender])
 def test_duplicates_are_refused(role: Any, saying: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match="2 duplicate ids on this side"):
@@ -91,6 +150,91 @@ def test_the_order_of_tags_is_not_the_order_of_ids() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vole_psi, "secret_order", lambda count, random: np.arange(count, dtype=np.int64))
         assert places(3) == [0, 0, 0]
+
+
+def test_the_common_order_tells_nothing_of_either_sides_order() -> None:
+    """Rank correlations, and all six orders of three people alike often; confidence as above."""
+    ids = [f"{i:03d}" for i in range(400)]
+    for mine, theirs in ((ids, ids), (ids, ids[::-1]), (ids[::-1], ids)):
+        done = match(mine, theirs, vole="ot")
+        for rows in (done.left, done.right):
+            assert scipy.stats.spearmanr(rows, np.arange(400)).pvalue > CONFIDENCE
+    orders = [tuple(match(ids[:3], ids[2::-1], vole="ot").right.tolist()) for _ in range(180)]
+    counts = [orders.count(order) for order in permutations(range(3))]
+    assert sum(counts) == 180
+    assert scipy.stats.chisquare(counts).pvalue > CONFIDENCE
+
+
+# The transcript: its shape follows from public sizes alone
+
+
+def array_bytes(*shape: int) -> int:
+    """A field of a message: the number of dimensions, each of them, the items."""
+    return 1 + 8 * len(shape) + math.prod(shape)
+
+
+def extension_bytes(choosing: int, extra: int) -> int:
+    lot = -(-(choosing + extra) // 512) * 512
+    return 8 + array_bytes(31, lot // 8) + array_bytes(-(-choosing // 8))
+
+
+def shape_from_sizes(count: int, others: int, learns: str, how: str) -> list[Frame]:
+    """What the receiver's transcript looks like, from the numbers of ids; for tables of a frame at most."""
+    table = okvs.shape_of(count).size
+    width = -(-(40 + math.ceil(math.log2(max(1, count) * max(1, others)))) // 8)
+    depth, trees = 8, 256  # 2^14 + 256 numbers or fewer, 130 leaves
+    frames = [
+        ("sent", "VoleSetSize", 16),
+        ("received", "VoleSetSize", 16),
+        ("received", "PublicPoints", 8 + array_bytes(128, 2, 32)),
+        ("sent", "OfferKey", 8 + array_bytes(32)),
+        ("sent", "SeedSums", 8 + array_bytes(32, 4, 2, 16)),
+    ]
+    if how == "silent":
+        frames += [
+            ("sent", "Extension", extension_bytes(trees * depth, 128 * trees)),
+            ("received", "MaskedTrees", 8 + array_bytes(trees, depth, 2, 16) + array_bytes(trees, 16)),
+        ]
+    elif table:
+        frames.append(("sent", "Extension", extension_bytes(0, 128 * table)))
+    frames.append(("sent", "VoleSeed", 8 + 8 + 16))
+    if table:
+        frames.append(("sent", "MaskedTable", 8 + array_bytes(table, 16)))
+    if others:
+        frames.append(("received", "Tags", 8 + array_bytes(others, width)))
+    if learns == "both":
+        frames.append(("sent", "Bitmap", 8 + array_bytes(-(-others // 8))))
+    return [Frame(*frame) for frame in frames]
+
+
+def said_and_heard(frames: list[Frame], turned: bool) -> tuple[list[Frame], list[Frame]]:
+    """What one side sent and received, each in order; `turned` from the other side's."""
+    parts: tuple[list[Frame], list[Frame]] = ([], [])
+    for frame in frames:
+        sent = (frame.direction == "sent") != turned
+        parts[0 if sent else 1].append(Frame("sent" if sent else "received", frame.kind, frame.size))
+    return parts
+
+
+def check_transcripts(mine: list[str], theirs: list[str], learns: Any, how: Any) -> None:
+    done = match(mine, theirs, learns=learns, vole=how)
+    expected = shape_from_sizes(len(mine), len(theirs), learns, how)
+    assert done.left_peer.transcript == expected
+    assert said_and_heard(done.right_peer.transcript, False) == said_and_heard(expected, True)
+
+
+@settings(max_examples=100)
+@given(IDS, IDS, LEARNS)
+def test_the_transcripts_shape_follows_from_the_sizes(mine: list[str], theirs: list[str], learns: Any) -> None:
+    check_transcripts(mine, theirs, learns, "ot")
+
+
+@pytest.mark.parametrize("learns", ["both", "receiver"])
+@pytest.mark.parametrize("others", [[], ["a"], [f"{i}" for i in range(100)], [f"no {i}" for i in range(100)]])
+def test_silent_transcripts_shapes_follow_from_the_sizes(others: list[str], learns: Any) -> None:
+    check_transcripts([f"{i}" for i in range(len(others))], others, learns, "silent")
+    check_transcripts([], others, learns, "silent")
+    check_transcripts(["a much longer name than the others have"], others, learns, "silent")
 
 
 # What is heard tells nothing beside the table
@@ -277,3 +421,71 @@ def test_wrong_counts_are_refused(saying: Callable[..., Any]) -> None:
     ):
         with pytest.raises(PeerError, match=type(short).__name__):
             role(saying([*messages[:-1], short]))
+
+
+def test_a_bitmap_beyond_the_tags_or_of_more_people_than_the_peer_has_is_refused(saying: Callable[..., Any]) -> None:
+    """30 tags; the peer has 24 ids."""
+    messages = simulate_for_sender(REGULATOR, np.arange(12), len(BANK), Tape(), "both")[:-1]
+    for bits, sentence in (
+        ([0] * 31 + [1], "expected at most 24 common ids among 30 tags, found 1 among 32"),
+        ([1] * 25 + [0] * 7, "expected at most 24 common ids among 30 tags, found 25 among 32"),
+        ([1] * 32, "found 32 among 32"),
+    ):
+        bad = Bitmap(np.packbits(np.array(bits, dtype=np.uint8), bitorder="little"))
+        with pytest.raises(PeerError, match=f"Bitmap from bank: .*{sentence}"):
+            regulator(saying([*messages, bad]))
+    good = Bitmap(np.packbits(np.array([1] * 24 + [0] * 8, dtype=np.uint8), bitorder="little"))
+    assert len(regulator(saying([*messages, good]))) == 24
+
+
+def test_the_same_tag_many_times_finds_one_person_only() -> None:
+    """A sender that repeats a common tag neither lengthens the answer nor its own list."""
+    with pytest.MonkeyPatch.context() as patch:
+        order = vole_psi.secret_order
+        patch.setattr(vole_psi, "secret_order", lambda count, random: 0 * order(count, random))
+        done = match(BANK, [BANK[7], *REGULATOR], vole="ot")
+    assert done.left.tolist() == [7]
+    assert len(done.right) == 1
+
+
+@pytest.mark.parametrize("where", ["offer", "points"])
+def test_points_of_small_order_are_refused(where: str, saying: Callable[..., Any]) -> None:
+    (_, to_bank), (_, to_regulator) = scripts()
+    if where == "points":
+        points = to_bank[1].points.copy()
+        points[70, 1] = 0
+        to_bank[1] = PublicPoints(points)
+    else:
+        to_regulator[1] = OfferKey(np.zeros(32, dtype=np.uint8))
+    with pytest.raises(PeerError, match="with bank: a point of small order"):
+        bank(saying(to_bank)) if where == "points" else regulator(saying(to_regulator))
+
+
+@pytest.mark.parametrize("count", [0, 23, 25])
+def test_another_number_of_ids_than_announced_is_refused(count: int, saying: Callable[..., Any]) -> None:
+    """The bank's tags are as many, and the table as long, as the announced number says."""
+    (_, to_bank), (_, to_regulator) = scripts()
+    with pytest.raises(PeerError, match="Frame"):
+        regulator(saying([VoleSetSize(count), *to_regulator[1:]]))
+    if count:  # without tags nothing more is heard
+        with pytest.raises(PeerError, match="Tags"):
+            bank(saying([VoleSetSize(count), *to_bank[1:]]))
+
+
+@pytest.mark.parametrize("how", ["silent", "ot"])
+def test_sides_that_disagree_on_the_correlations_stop(how: Any) -> None:
+    other = "ot" if how == "silent" else "silent"
+    with pytest.raises(PeerError, match="Extension"):
+        overhear(
+            lambda peer: sender(peer, REGULATOR, "plain", vole=how),
+            lambda peer: receiver(peer, BANK, "plain", vole=other),
+        )
+
+
+def test_a_peer_that_hangs_up_or_stops_is_reported(saying: Callable[..., Any]) -> None:
+    for role, messages in scripts():
+        for at, message in enumerate(messages):
+            with pytest.raises(PeerGone, match=f"bank is gone while {type(message).__name__} was awaited"):
+                role(saying(messages[:at]))
+            with pytest.raises(PeerError, match="bank stopped at step 'align people'"):
+                role(saying([*messages[:at], Stopped("align people")]))

@@ -14,7 +14,7 @@ offerer : both keys; of the choice nothing: P_0 and P_1 are distributed alike
 
 Assumptions: semi-honest parties (a chooser that knew both logarithms would get both keys). Source: Bellare and Micali
 1989, with a random point in place of the one that the offerer fixes (endemic transfers: Masny and Rindal 2019, eprint
-2019/706). Held by `tests/test_vole.py`.
+2019/706). Held by `tests/test_base_ot.py` and `tests/test_vole_roles.py`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ receiver : the same; w and Delta are pseudorandom to it
 Assumptions: semi-honest parties; Diffie-Hellman (base transfers); AES with public keys is a correlation-robust hash
 (Guo et al. 2019, eprint 2019/074); ChaCha20; and for step 3 dual LPN with regular noise for expand-convolute codes 21
 x 24 of rate 1/2 (Raghuraman, Rindal, Tanguy 2023, eprint 2023/882). `lpn=False` does all by step 2, without that
-assumption, at 4 bytes a bit. Parameters: below, with their source. Held by `tests/test_vole.py`.
+assumption, at 4 bytes a bit. Parameters: below, with their source. Held by `tests/test_vole.py` and
+`tests/test_vole_roles.py`, its native steps by `tests/test_silent.py` and `tests/test_convolute.py`.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class SilentSender:
     random : source of random bytes
     threads : threads of the native core
     lpn : make many from few by LPN; without it all come from oblivious transfers (both sides alike)
-    outputs : correlations of a silent instance at most, 2^14 to 2^19 (both sides alike)
+    outputs : correlations of a silent instance at most, 2^14 to 2^19; for the field never below 2^14 + 256 (both alike)
 
     Raises
     ------
@@ -364,7 +365,7 @@ class Instances:
 
 def field_instances(count: int, most: int) -> Instances:
     """Instances for `count` numbers of GF(2^128); each keeps as many as the next one's noise needs."""
-    number = max(1, -(-count // (most - FIELD_NOISE)))
+    number = max(1, -(-count // max(most - FIELD_NOISE, LEAST_OUTPUTS)))
     return Instances(number, max(LEAST_OUTPUTS, -(-count // number)) + FIELD_NOISE, FIELD_NOISE)
 
 

@@ -23,7 +23,8 @@ Assumptions: semi-honest parties; SHA-256 a random oracle; those of `vole`, by `
 "ot" not. Delta, seeds and keys serve one run. Encoding fails with probability 2^-40 and then stops the run. Whoever
 may choose its set may test ids for membership: that is the functionality, and runs must be counted.
 Source: Raghuraman and Rindal 2022 (eprint 2022/320), figure 7 without its malicious checks. Memory: about 130 bytes an
-id of either side and 32 threads' clusters. Held by `tests/test_vole_psi.py`; see `docs/protocols/psi.md`.
+id of either side and 32 threads' clusters. Held by `tests/test_vole_psi.py`, `tests/test_psi.py` and
+`tests/test_vole_roles.py`; see `docs/protocols/psi.md`.
 """
 
 from __future__ import annotations
@@ -184,8 +185,7 @@ def sender(
         peer.send(Tags(tags[part]))
     if learns == "receiver":
         return None
-    bits = peer.receive(Bitmap, bits=(-(-len(y) // 8),)).bits
-    return order[np.unpackbits(bits, count=len(y), bitorder="little").astype(np.bool_)]
+    return order[_peer_bits(peer, len(y), count)]
 
 
 def tag_bytes(receivers: int, senders: int) -> int:
@@ -208,6 +208,16 @@ def _peer_count(peer: Peer, most: int) -> int:
     if not 0 <= count <= most:
         raise PeerError(f"Frame VoleSetSize from {peer.name}: expected at most {most} ids, found {count}.")
     return count
+
+
+def _peer_bits(peer: Peer, count: int, most: int) -> npt.NDArray[np.bool_]:
+    bits = np.unpackbits(peer.receive(Bitmap, bits=(-(-count // 8),)).bits, bitorder="little").astype(np.bool_)
+    if bits[count:].any() or bits.sum() > most:
+        raise PeerError(
+            f"Frame Bitmap from {peer.name}: expected at most {min(count, most)} common ids among {count} tags, "
+            f"found {bits.sum()} among {len(bits)}."
+        )
+    return bits[:count]
 
 
 def _tags(values: Bytes, items: Bytes, length: int, threads: int) -> Bytes:
