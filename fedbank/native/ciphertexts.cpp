@@ -18,7 +18,7 @@ void pack(const std::uint64_t* values, std::size_t count, unsigned bits, std::ui
 }
 
 void unpack(const std::uint8_t* in, std::size_t count, std::uint64_t p, double* out) {
-    unsigned bits = bits_of(p);
+    unsigned bits = bit_length(p);
     std::size_t bytes = run_bytes(p, count);
     std::uint64_t mask = (1ull << bits) - 1, largest = 0;
     for (std::size_t i = 0; i < count; ++i) {  // a value and its offset of up to 7 bits lie within 8 bytes

@@ -9,9 +9,9 @@
 
 namespace fedbank {
 
-inline unsigned bits_of(std::uint64_t p) { return 64 - static_cast<unsigned>(__builtin_clzll(p)); }
+inline unsigned bit_length(std::uint64_t p) { return 64 - static_cast<unsigned>(__builtin_clzll(p)); }
 inline std::size_t packed_size(std::size_t count, unsigned bits) { return (count * bits + 7) / 8; }
-inline std::size_t run_bytes(std::uint64_t p, std::size_t count) { return packed_size(count, bits_of(p)); }
+inline std::size_t run_bytes(std::uint64_t p, std::size_t count) { return packed_size(count, bit_length(p)); }
 
 // `count` numbers of so many bits, one after the other, the lowest bit first; the last byte filled with zeros.
 void pack(const std::uint64_t* values, std::size_t count, unsigned bits, std::uint8_t* out);
@@ -32,7 +32,7 @@ class Fraction {
 public:
     Fraction(const std::vector<std::uint64_t>& primes, std::size_t dimension) {
         for (std::uint64_t p : primes) {
-            unsigned __int128 others = 1, one = static_cast<unsigned __int128>(1) << (63 + bits_of(p));
+            unsigned __int128 others = 1, one = static_cast<unsigned __int128>(1) << (63 + bit_length(p));
             for (std::uint64_t q : primes)
                 if (q != p) others = others * (q % p) % p;
             parts_.push_back({ring(p, dimension)->barrett(), inverse_modulo(static_cast<std::uint64_t>(others), p),

@@ -100,7 +100,7 @@ void public_half(const ProductScheme& scheme, const Key& seed, std::uint64_t num
 
 }  // namespace
 
-unsigned ProductScheme::ring_bits() const { return bits_of(plain - 1); }
+unsigned ProductScheme::ring_bits() const { return bit_length(plain - 1); }
 
 void ProductScheme::check() const {
     bool fits = !primes.empty() && primes.size() <= 8 && steps.size() == primes.size() && plain >= 2 &&
@@ -189,7 +189,7 @@ void ProductKey::encrypt_one(const ProductScheme& scheme, const double* message,
         public_half(scheme, seed, number, k, a.data());
         kernels().add_products(b.data(), a.data(), transformed_[k].data(), dimension, static_cast<double>(here->p()));
         here->canonical(whole.data(), b.data(), dimension);
-        pack(whole.data(), dimension, bits_of(primes_[k]), packed);
+        pack(whole.data(), dimension, bit_length(primes_[k]), packed);
         packed += run_bytes(primes_[k], dimension);
     }
 }

@@ -71,7 +71,7 @@ void OuterKey::public_key(const Layout& layout, const Key& seed, const Key& key,
         std::uint64_t p = layout.primes[k];
         public_residues(seed, Purpose::key_public, k, p, layout.dimension, a.data());
         add_encryption(*ring(p, layout.dimension), a.data(), transformed_[k], error.data(), nullptr, 0.0, b.data());
-        pack(b.data(), b.size(), bits_of(p), packed);
+        pack(b.data(), b.size(), bit_length(p), packed);
         packed += run_bytes(p, layout.dimension);
     }
 }
@@ -100,7 +100,7 @@ void OuterKey::encrypt(const Layout& layout, const InnerSecrets& secrets, const 
             public_residues(seed, Purpose::outer_public, j * primes + k, p, layout.dimension, a.data());
             add_encryption(*here, a.data(), transformed_[k], error.data(), message.data(),
                            here->residue(layout.steps[k]), b.data());
-            pack(b.data(), b.size(), bits_of(p), out);
+            pack(b.data(), b.size(), bit_length(p), out);
             out += run_bytes(p, layout.dimension);
         }
     });
