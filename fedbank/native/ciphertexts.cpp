@@ -12,9 +12,14 @@ void pack(const std::uint64_t* values, std::size_t count, unsigned bits, std::ui
     for (std::size_t i = 0; i < count; ++i) {
         waiting |= static_cast<unsigned __int128>(values[i]) << held;
         held += bits;
-        for (; held >= 8; held -= 8, waiting >>= 8) *out++ = static_cast<std::uint8_t>(waiting);
+        if (held < 64) continue;
+        auto word = static_cast<std::uint64_t>(waiting);
+        std::memcpy(out, &word, 8);
+        out += 8;
+        waiting >>= 64;
+        held -= 64;
     }
-    if (held) *out = static_cast<std::uint8_t>(waiting);
+    for (std::size_t left = packed_size(held, 1); left--; waiting >>= 8) *out++ = static_cast<std::uint8_t>(waiting);
 }
 
 void unpack(const std::uint8_t* in, std::size_t count, std::uint64_t p, double* out) {
@@ -35,11 +40,20 @@ void unpack(const std::uint8_t* in, std::size_t count, std::uint64_t p, double* 
 }
 
 void unpack_words(const std::uint8_t* in, std::size_t count, unsigned bits, std::uint64_t* out) {
+    std::size_t left = packed_size(count, bits);
+    std::uint64_t mask = bits == 64 ? ~0ull : (1ull << bits) - 1;
     unsigned __int128 waiting = 0;
     unsigned held = 0;
-    std::uint64_t mask = bits == 64 ? ~0ull : (1ull << bits) - 1;
     for (std::size_t i = 0; i < count; ++i) {
-        for (; held < bits; held += 8) waiting |= static_cast<unsigned __int128>(*in++) << held;
+        while (held < bits) {
+            std::size_t taken = left < 8 ? left : 8;
+            std::uint64_t word = 0;
+            std::memcpy(&word, in, taken);
+            waiting |= static_cast<unsigned __int128>(word) << held;
+            held += static_cast<unsigned>(8 * taken);
+            in += taken;
+            left -= taken;
+        }
         out[i] = static_cast<std::uint64_t>(waiting) & mask;
         waiting >>= bits;
         held -= bits;

@@ -13,6 +13,7 @@
 #include "curve25519.hpp"
 #include "hint.hpp"
 #include "kernels.hpp"
+#include "products.hpp"
 #include "rlwe.hpp"
 #include "sampler.hpp"
 
@@ -100,20 +101,14 @@ Layout small_layout(Input& input) {
     return layout;
 }
 
-std::size_t bits_of(std::uint64_t p) {
-    std::size_t bits = 0;
-    for (; p; p >>= 1) ++bits;
-    return bits;
-}
-
 // Visit the residues of packed polynomials: `visit(value, prime)` gives what to put in its place.
-template <class Visit>
-void visit_residues(const Layout& layout, Bytes& packed, Visit visit) {
+template <class Rings, class Visit>
+void visit_residues(const Rings& layout, Bytes& packed, Visit visit) {
     std::size_t size = packed.size();
     packed.resize(size + 8);  // so that eight bytes can be read at every residue
     for (std::size_t begin = 0; begin < size;)
         for (std::uint64_t p : layout.primes) {
-            std::size_t bits = bits_of(p);
+            std::size_t bits = bit_length(p);
             for (std::size_t at = 0; at < layout.dimension * bits; at += bits) {
                 std::uint64_t around, mask = (1ull << bits) - 1;
                 std::memcpy(&around, &packed[begin + at / 8], 8);
@@ -128,14 +123,16 @@ void visit_residues(const Layout& layout, Bytes& packed, Visit visit) {
 }
 
 // Packed polynomials from the peer, as they are or with each residue brought to its prime's range.
-Bytes polynomials(Input& input, const Layout& layout, std::size_t count, bool in_range) {
+template <class Rings>
+Bytes polynomials(Input& input, const Rings& layout, std::size_t count, bool in_range) {
     Bytes packed = input.peer(count * layout.packed_bytes());
     if (in_range)
         visit_residues(layout, packed, [](std::uint64_t x, std::uint64_t p) { return std::min(x, p - 1); });
     return packed;
 }
 
-bool all_below(const Layout& layout, Bytes packed) {
+template <class Rings>
+bool all_below(const Rings& layout, Bytes packed) {
     bool below = true;
     visit_residues(layout, packed, [&](std::uint64_t x, std::uint64_t p) { return below &= x < p, x; });
     return below;
@@ -348,6 +345,115 @@ void messages(Input& input) {
         Bytes alone(32);
         hash_points({data.data(), &offsets[i]}, 1, {domain.data(), domain_bytes}, 1, alone.data());
         expect(std::equal(alone.begin(), alone.end(), &batch[32 * i]), "A hash depends on the messages beside it.");
+// ---- private products: a public key and ciphertexts, and responses ----
+
+ProductScheme small_scheme(Input& input, bool slots) {
+    ProductScheme scheme;
+    scheme.primes = prime_sets[input.choice(slots ? 2 : prime_sets.size())];
+    std::size_t sizes = input.choice(256), widths = input.choice(256);
+    scheme.dimension = std::size_t{16} << (sizes % 3);
+    scheme.plain = slots ? 1073872897 : 1ull << (1 + widths % 50);
+    scheme.steps.assign(scheme.primes.size(), 12345);
+    scheme.rest = 0.25;
+    scheme.useful_bits = scheme.ring_bits() + 1 + static_cast<unsigned>((sizes >> 2) % 8);
+    scheme.other_bits = std::min(63u, scheme.useful_bits + static_cast<unsigned>(widths >> 6));
+    scheme.flood_bits = static_cast<unsigned>(1 + (widths * 37) % 118);
+    scheme.check();
+    return scheme;
+}
+
+Tiles small_tiles(Input& input, const ProductScheme& scheme) {
+    std::size_t rows = input.choice(9), columns = input.choice(40), width = 1 + input.choice(scheme.dimension);
+    return {nullptr, rows, columns, static_cast<std::ptrdiff_t>(columns), 1, scheme.dimension / width, width};
+}
+
+template <class Reply>
+Answer answered(const ProductScheme& scheme, const Key& seed, const Bytes& key, std::size_t useful, std::size_t responses,
+                std::size_t results, Reply reply) {
+    Answer answer{Bytes(useful), Bytes(responses * scheme.other_bytes()), Words(results)};
+    try {
+        reply(ProductResponder(scheme, seed, key.data()), answer);
+    } catch (const std::out_of_range&) {
+        answer = {{}, {}, {}, true};
+    }
+    return answer;
+}
+
+void product_matrix_holder(Input& input) {
+    bool by_slots = input.choice(2);
+    ProductScheme scheme = small_scheme(input, by_slots);
+    Tiles tiles = small_tiles(input, scheme);
+    Slots slots{3 * tiles.columns, 1 + tiles.rows, scheme.dimension};
+    std::size_t flags = input.choice(256);
+    unsigned threads = flags & 4 ? 2 : 1;
+    Key seed = input.seed();
+    Bytes key = polynomials(input, scheme, 1, flags & 1);
+    Bytes sent = polynomials(input, scheme, by_slots ? slots.ciphertexts() : tiles.blocks(), flags & 2);
+    std::vector<std::int32_t> entries(tiles.rows * tiles.columns);
+    for (std::size_t i = 0; i < entries.size(); ++i) entries[i] = static_cast<std::int32_t>(i * 2654435761u);
+    tiles.entries = entries.data();
+    std::vector<std::int64_t> values(slots.terms * slots.samples);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int64_t>(i * 40503 % 1073872897) - 536936448;
+    bool fits = all_below(scheme, key) && all_below(scheme, sent);
+    Bytes key_received = as_received(key), sent_received = as_received(sent);
+    Answer answer = on_every_path<Answer>([&] {
+        return answered(scheme, seed, key_received, by_slots ? useful_bytes(scheme, slots) : useful_bytes(scheme, tiles),
+                        by_slots ? slots.blocks() : tiles.groups(), by_slots ? slots.samples : tiles.rows,
+                        [&](const ProductResponder& responder, Answer& out) {
+            if (by_slots) responder.respond(scheme, slots, values.data(), seed, sent_received.data(), Key{}, threads,
+                                            out.useful.data(), out.other.data(), out.masks.data());
+            else responder.respond(scheme, tiles, seed, sent_received.data(), Key{}, threads, out.useful.data(),
+                                   out.other.data(), out.masks.data());
+        });
+    });
+    bool looked_at = by_slots || tiles.groups() || fits;  // without a row nothing but the residues is looked at, too
+    expect(!(fits && answer.refused), "Residues below their primes are refused by the products.");
+    expect(fits || answer.refused || !looked_at, "A residue that is not below its prime passes the products.");
+    for (std::uint64_t share : answer.masks) expect(share < scheme.plain, "A share is not in its ring.");
+}
+
+// The definition: numbers of so many bits, the lowest first.
+std::uint64_t number_at(const Bytes& from, std::size_t begin, std::size_t i, unsigned bits) {
+    std::uint64_t value = 0;
+    for (std::size_t k = 0; k < bits; ++k) {
+        std::size_t at = i * bits + k;
+        value |= static_cast<std::uint64_t>(from[begin + at / 8] >> (at % 8) & 1) << k;
+    }
+    return value;
+}
+
+void product_vector_holder(Input& input) {
+    ProductScheme scheme = small_scheme(input, false);
+    Tiles tiles = small_tiles(input, scheme);
+    unsigned threads = input.choice(2) ? 2 : 1;
+    std::size_t n = scheme.dimension, group_bytes = (tiles.tile_rows * scheme.useful_bits + 7) / 8;
+    Bytes useful = input.peer(useful_bytes(scheme, tiles)), other = input.peer(tiles.groups() * scheme.other_bytes());
+    Words shares = on_every_path<Words>([&] {
+        ProductKey key(Key{}, scheme);
+        Words out(tiles.rows);
+        try {
+            key.open(scheme, tiles, useful.data(), other.data(), threads, out.data());
+        } catch (const std::out_of_range&) {  // bits left over
+            return Words{};
+        }
+        return out;
+    });
+    if (shares.empty()) return;
+    std::vector<std::int8_t> z(n);
+    Stream stream(Key{}, Purpose::secret, 0);
+    ternary(stream, z.data(), n);
+    for (std::size_t row = 0; row < tiles.rows; ++row) {
+        std::size_t g = row / tiles.tile_rows, r = row % tiles.tile_rows, place = tiles.place(r);
+        std::uint64_t phase = number_at(useful, g * group_bytes, r, scheme.useful_bits) << (scheme.other_bits - scheme.useful_bits);
+        for (std::size_t i = 0; i < n; ++i) {
+            std::uint64_t factor = number_at(other, g * scheme.other_bytes(), i, scheme.other_bits) *
+                                   static_cast<std::uint64_t>(z[(n + place - i) % n]);
+            phase -= i <= place ? factor : -factor;
+        }
+        phase &= (1ull << scheme.other_bits) - 1;
+        auto scaled = static_cast<unsigned __int128>(phase) * scheme.plain + (1ull << (scheme.other_bits - 1));
+        auto share = static_cast<std::uint64_t>(scaled >> scheme.other_bits) % scheme.plain;
+        expect(shares[row] == share, "The opened products are not b - a z.");
     }
 }
 
@@ -359,6 +465,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Input input(data, size);
     constexpr void (*targets[])(Input&) = {matrix_holder, vector_holder, word_sums, hint_of_seed, polynomial_of_seed,
                                            points, messages};
-    targets[input.choice(std::size(targets))](input);
+    constexpr void (*later[])(Input&) = {product_matrix_holder, product_vector_holder};
+    std::size_t chosen = input.choice(256);  // the first targets keep their bytes, so that the corpus keeps its meaning
+    if (chosen < 240) targets[chosen % std::size(targets)](input);
+    else later[chosen % std::size(later)](input);
     return 0;
 }

@@ -74,9 +74,9 @@ private:
     std::uint64_t coefficient(const std::uint64_t* a, std::size_t place) const {
         std::uint64_t sum = 0;
         const std::int8_t* z = secret_.data();
-        for (std::size_t i = 0; i <= place; ++i) sum += a[i] * static_cast<std::uint64_t>(static_cast<std::int64_t>(z[place - i]));
-        for (std::size_t i = place + 1; i < scheme_.dimension; ++i)
-            sum -= a[i] * static_cast<std::uint64_t>(static_cast<std::int64_t>(z[scheme_.dimension + place - i]));
+        auto word = [](std::int8_t x) { return static_cast<std::uint64_t>(static_cast<std::int64_t>(x)); };
+        for (std::size_t i = 0; i <= place; ++i) sum += a[i] * word(z[place - i]);
+        for (std::size_t i = place + 1; i < scheme_.dimension; ++i) sum -= a[i] * word(z[scheme_.dimension + place - i]);
         return sum;
     }
     // round(phase T / 2^other_bits) modulo T
@@ -95,7 +95,8 @@ private:
 
 // The other half of ciphertext `number`, transformed, modulo one prime: what a seed stands for.
 void public_half(const ProductScheme& scheme, const Key& seed, std::uint64_t number, std::size_t k, double* out) {
-    public_residues(seed, Purpose::outer_public, number * scheme.primes.size() + k, scheme.primes[k], scheme.dimension, out);
+    std::uint64_t index = number * scheme.primes.size() + k;
+    public_residues(seed, Purpose::outer_public, index, scheme.primes[k], scheme.dimension, out);
 }
 
 }  // namespace
@@ -111,7 +112,8 @@ void ProductScheme::check() const {
     if (prime()) ring(plain, dimension);  // throws if it is no such prime
     for (std::size_t k = 0; k < primes.size(); ++k) {
         ring(primes[k], dimension);
-        if (std::count(primes.begin(), primes.end(), primes[k]) != 1 || steps[k] >= primes[k] || (prime() && plain >= primes[k]))
+        bool below = steps[k] < primes[k] && (!prime() || plain < primes[k]);
+        if (!below || std::count(primes.begin(), primes.end(), primes[k]) != 1)
             throw std::invalid_argument("The primes must differ, and steps and a prime T lie below them.");
     }
 }
@@ -126,7 +128,9 @@ std::size_t ProductScheme::other_bytes() const { return packed_size(dimension, o
 
 std::size_t Slots::size(std::size_t block) const { return std::min(dimension, samples - block * dimension); }
 
-std::size_t Slots::parts(std::size_t block) const { return std::max<std::size_t>(1, std::min(terms, dimension / size(block))); }
+std::size_t Slots::parts(std::size_t block) const {
+    return std::max<std::size_t>(1, std::min(terms, dimension / size(block)));
+}
 
 std::size_t Slots::ciphertexts(std::size_t block) const { return (terms + parts(block) - 1) / parts(block); }
 
@@ -370,12 +374,13 @@ private:
     // `count` sums of four independent uniform integers of [-2^(B-1), 2^(B-1)), in limbs of 40 bits.
     void flood(const Key& key, std::uint64_t number, std::size_t count, std::size_t room, double* limbs) const {
         std::uint64_t masks[3];
-        __int128 whole = (static_cast<__int128>(1) << scheme_.flood_bits) - 1, centre = static_cast<__int128>(1) << (scheme_.flood_bits + 1);
         double centres[3];
+        constexpr std::uint64_t limb_mask = (1ull << limb_bits) - 1;
+        __int128 one = 1, whole = (one << scheme_.flood_bits) - 1, centre = one << (scheme_.flood_bits + 1);
         for (unsigned limb = 0; limb < 3; ++limb) {
-            masks[limb] = static_cast<std::uint64_t>(whole >> (limb_bits * limb)) & ((1ull << limb_bits) - 1);
+            masks[limb] = static_cast<std::uint64_t>(whole >> (limb_bits * limb)) & limb_mask;
             auto part = static_cast<std::uint64_t>(centre >> (limb_bits * limb));
-            centres[limb] = static_cast<double>(limb < 2 ? part & ((1ull << limb_bits) - 1) : part);
+            centres[limb] = static_cast<double>(limb < 2 ? part & limb_mask : part);
         }
         Secret<std::uint64_t> random(8 * room);
         Stream(key, Purpose::flood, number).fill_from(0, random.data(), random.size());
@@ -388,7 +393,8 @@ private:
                 sums[2] += (high >> 16) & masks[2];
             }
             for (std::size_t limb = 0; limb < 3; ++limb)
-                limbs[limb * room + i] = static_cast<double>(static_cast<std::int64_t>(sums[limb])) - centres[limb];
+                limbs[limb * room + i] =
+                    static_cast<double>(static_cast<std::int64_t>(sums[limb])) - centres[limb];
         }
     }
 
@@ -410,7 +416,7 @@ private:
 
 namespace {
 
-// The peer's ciphertexts of a vector: by block, half and prime, transformed as they came.
+// The peer's ciphertexts of a vector: by block, prime and half, transformed as they came.
 class Received {
 public:
     Received(const ProductScheme& scheme, std::size_t blocks, const Key& seed, const std::uint8_t* packed, unsigned threads)
@@ -436,12 +442,12 @@ private:
 void fill_tile(const Tiles& tiles, std::size_t group, std::size_t block, std::size_t dimension, double* out) {
     std::fill(out, out + dimension, 0.0);
     std::size_t row = group * tiles.tile_rows, column = block * tiles.tile_columns;
-    std::size_t rows = std::min(tiles.tile_rows, tiles.rows - row), columns = std::min(tiles.tile_columns, tiles.columns - column);
+    std::size_t rows = std::min(tiles.tile_rows, tiles.rows - row);
+    std::size_t columns = std::min(tiles.tile_columns, tiles.columns - column);
     for (std::size_t r = 0; r < rows; ++r) {
-        double* last = out + tiles.place(r);
-        const std::int32_t* from = tiles.entries + static_cast<std::ptrdiff_t>(row + r) * tiles.row_step +
-                                   static_cast<std::ptrdiff_t>(column) * tiles.column_step;
-        for (std::size_t c = 0; c < columns; ++c) last[-static_cast<std::ptrdiff_t>(c)] = from[static_cast<std::ptrdiff_t>(c) * tiles.column_step];
+        const std::int32_t* from = tiles.entries + static_cast<std::ptrdiff_t>(row + r) * tiles.row_step;
+        for (std::size_t c = 0; c < columns; ++c)
+            out[tiles.place(r) - c] = from[static_cast<std::ptrdiff_t>(column + c) * tiles.column_step];
     }
 }
 
@@ -490,7 +496,8 @@ void ProductResponder::respond(const ProductScheme& scheme, const Slots& slots, 
                 in += run_bytes(scheme.primes[k], dimension);
             }
             fill_slots(scheme, values, slots, block, j, plain.data());
-            reply.add(plain.data(), [&](std::size_t k, std::size_t half) { return halves.data() + (2 * k + half) * dimension; });
+            auto half_of = [&](std::size_t k, std::size_t half) { return halves.data() + (2 * k + half) * dimension; };
+            reply.add(plain.data(), half_of);
         }
         Stream stream(key, Purpose::mask, block);
         for (double& mask : masks) mask = centred(uniform(stream, scheme), scheme.plain);

@@ -2,15 +2,16 @@
 // primes; T is a power of two or, for products slot by slot, a prime; BFV (Fan and Vercauteren 2012), additive part and
 // products with plaintexts. What the key's owner sends is in transformed form, and of a it sends a seed.
 //
-// Matrix M times vector v, both modulo T = 2^k (coefficients: Huang, Lu, Hong, Ding, USENIX Security 2022). The matrix is cut
+// Matrix M times vector v modulo T = 2^k (coefficients: Huang, Lu, Hong, Ding, USENIX Security 2022). The matrix is cut
 // into tiles of R rows and C columns, R C <= dimension:
 //   message of block J      sum over c of v[J C + c] X^c
 //   plaintext of (G, J)     sum over r, c of M[G R + r, J C + c] X^(r C + C - 1 - c)
 // so that the coefficient of X^(r C + C - 1) in the sum over J of their products is (M v)[G R + r]. Only those are sent.
 //
-// Products slot by slot, modulo a prime T = 1 mod 2 dimension: for each sample the sum over terms of a_t b_t. A message is the
-// inverse transform of `dimension` slots. A full block of samples has a ciphertext a term. In the last block, of fewer samples,
-// one ciphertext holds several terms side by side, and the sums of the response's parts are the result: see `Slots`.
+// Products slot by slot, modulo a prime T = 1 mod 2 dimension: for each sample the sum over terms of a_t b_t. A message
+// is the inverse transform of `dimension` slots. A full block of samples has a ciphertext a term. In the last block, of
+// fewer samples, one ciphertext holds several terms side by side, and the sums of the response's parts are the result:
+// see `Slots`.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -89,8 +90,8 @@ private:
 class ProductResponder {
 public:
     ProductResponder(const ProductScheme& scheme, const Key& seed, const std::uint8_t* packed);
-    // Answer with ciphertexts of (M v - share), re-randomised, flooded, switched to powers of two: `useful` the coefficients
-    // of b that hold a result, packed without gaps from group to group but for whole bytes; `other` all of a.
+    // Answer with ciphertexts of (M v - share), re-randomised, flooded, switched to powers of two: `useful` the
+    // coefficients of b that hold a result, packed, each group's in whole bytes; `other` all of a.
     void respond(const ProductScheme& scheme, const Tiles& tiles, const Key& seed, const std::uint8_t* packed, const Key& key,
                  unsigned threads, std::uint8_t* useful, std::uint8_t* other, std::uint64_t* shares) const;
     void respond(const ProductScheme& scheme, const Slots& slots, const std::int64_t* values, const Key& seed,
