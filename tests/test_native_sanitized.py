@@ -77,3 +77,18 @@ def test_one_byte_too_few_is_found(build: Build) -> None:
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
     assert "Responder" in done.stderr
+
+
+def test_no_name_stands_for_two_functions(build: Build) -> None:
+    """An inline function and another one of its name in two files are one to the linker, whichever it meets first."""
+    nm = program("nm")
+    if nm is None:
+        pytest.skip("Looking at symbols needs nm, which comes with the compiler.")
+    folder = build(broken=False).parent
+    kinds: dict[str, set[str]] = {}
+    for item in (folder / "CMakeFiles" / "core.dir").glob("*.o"):
+        listed = subprocess.run([nm, "--defined-only", item], capture_output=True, text=True, check=True).stdout
+        for kind, name in (line.split()[-2:] for line in listed.splitlines()):
+            kinds.setdefault(name, set()).add(kind)
+    assert len(kinds) > 100
+    assert [name for name, found in kinds.items() if {"T", "W"} <= found] == []

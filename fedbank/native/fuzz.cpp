@@ -345,6 +345,9 @@ void messages(Input& input) {
         Bytes alone(32);
         hash_points({data.data(), &offsets[i]}, 1, {domain.data(), domain_bytes}, 1, alone.data());
         expect(std::equal(alone.begin(), alone.end(), &batch[32 * i]), "A hash depends on the messages beside it.");
+    }
+}
+
 // ---- private products: a public key and ciphertexts, and responses ----
 
 ProductScheme small_scheme(Input& input, bool slots) {
