@@ -23,7 +23,7 @@ Assumptions: semi-honest parties; SHA-256 a random oracle; those of `vole`, by `
 "ot" not. Delta, seeds and keys serve one run. Encoding fails with probability 2^-40 and then stops the run. Whoever
 may choose its set may test ids for membership: that is the functionality, and runs must be counted.
 Source: Raghuraman and Rindal 2022 (eprint 2022/320), figure 7 without its malicious checks. Memory: about 130 bytes an
-id of either side and 32 threads' clusters. Held by `tests/test_vole_psi.py`, `tests/test_psi.py` and
+id of either side, and a cluster of 1 MB a thread. Held by `tests/test_vole_psi.py`, `tests/test_psi.py` and
 `tests/test_vole_roles.py`; see `docs/protocols/psi.md`.
 """
 
