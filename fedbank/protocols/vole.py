@@ -44,7 +44,7 @@ from fedbank.protocols import base_ot
 from fedbank.talk.codec import U8, Message
 from fedbank.talk.peer import Peer
 
-__all__ = ["Delta", "Extension", "MaskedTrees", "SeedSums", "SilentReceiver", "SilentSender"]
+__all__ = ["Delta", "Extension", "MaskedTrees", "SeedSums", "SilentReceiver", "SilentSender", "as_bytes", "as_words"]
 
 BITS = 4  # of Delta a seed tree stands for
 SEED_TREES, SEED_LEAVES = 128 // BITS, 1 << BITS
@@ -144,7 +144,7 @@ class SilentSender:
         keys, self._seed = base_ot.chooser(peer, sides.reshape(-1), random=random)
         sums = peer.receive(SeedSums, values=(SEED_TREES, BITS, 2, 16)).values
         chosen = np.take_along_axis(sums, sides[:, :, None, None].astype(np.int64), axis=2)[:, :, 0]
-        opened = _words(chosen ^ keys.reshape(SEED_TREES, BITS, 16))
+        opened = as_words(chosen ^ keys.reshape(SEED_TREES, BITS, 16))
         self._seeds = _native.grow_punctured(points, opened, SEED_LEAVES, SEED_NUMBER, threads).reshape(-1, 2)
         self._extensions, self._tweak = 0, 0
         self._stock: dict[int, Words] = {}
@@ -197,12 +197,12 @@ class SilentSender:
         self, sizes: Instances, i: int, code: _native.Code, offers: Words, flips: Bytes, base: Words
     ) -> Words:
         here = slice(i * sizes.offers, (i + 1) * sizes.offers)
-        roots = _words(np.frombuffer(self._random(16 * sizes.trees), dtype=np.uint8).reshape(-1, 16))
+        roots = as_words(np.frombuffer(self._random(16 * sizes.trees), dtype=np.uint8).reshape(-1, 16))
         sums, totals, words = _native.silent_sender(
             code, sizes.leaves, roots, offers[here], flips[here], base, self.delta.value, self._tweak, self._threads
         )
         self._tweak += sizes.offers
-        self._peer.send(MaskedTrees(_bytes(sums), _bytes(totals)))
+        self._peer.send(MaskedTrees(as_bytes(sums), as_bytes(totals)))
         return words
 
     def _extend(self, choosing: int, extra: int) -> tuple[Bytes, Words, Words]:
@@ -232,9 +232,9 @@ class SilentReceiver:
         _check_outputs(outputs)
         self._peer, self._random, self._threads, self._lpn, self._outputs = peer, random, threads, lpn, outputs
         keys, self._seed = base_ot.offerer(peer, SEED_TREES * BITS, random=random)
-        roots = _words(np.frombuffer(random(16 * SEED_TREES), dtype=np.uint8).reshape(-1, 16))
+        roots = as_words(np.frombuffer(random(16 * SEED_TREES), dtype=np.uint8).reshape(-1, 16))
         leaves, sums = _native.grow(roots, SEED_LEAVES, SEED_NUMBER, threads)
-        peer.send(SeedSums(_bytes(sums) ^ keys.reshape(SEED_TREES, BITS, 2, 16)))
+        peer.send(SeedSums(as_bytes(sums) ^ keys.reshape(SEED_TREES, BITS, 2, 16)))
         self._seeds = leaves.reshape(-1, 2)
         self._extensions, self._tweak = 0, 0
         self._stock: dict[int, tuple[Bytes, Words]] = {}
@@ -306,8 +306,8 @@ class SilentReceiver:
             offers[here],
             base,
             self._tweak,
-            _words(got.sums),
-            _words(got.totals),
+            as_words(got.sums),
+            as_words(got.totals),
             self._threads,
         )
         self._tweak += sizes.offers
@@ -423,10 +423,11 @@ def _small_numbers(bits: Bytes, each: int) -> Bytes:
     return np.packbits(bits.reshape(-1, each), axis=1, bitorder="little").reshape(-1)
 
 
-def _words(values: Bytes) -> Words:
+def as_words(values: Bytes) -> Words:
     """Bytes (..., 16) as words (..., 2)."""
     return np.ascontiguousarray(values).view("<u8").astype(np.uint64, copy=False)
 
 
-def _bytes(words: Words) -> Bytes:
+def as_bytes(words: Words) -> Bytes:
+    """Words (..., 2) as bytes (..., 16)."""
     return np.ascontiguousarray(words).astype("<u8", copy=False).view(np.uint8)

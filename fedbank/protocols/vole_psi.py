@@ -42,7 +42,7 @@ from fedbank.errors import PeerError, UsageError
 from fedbank.protocols import okvs
 from fedbank.protocols.packed_ids import PackedIds
 from fedbank.protocols.set_items import Random, Rows, frames, positions, repeated, secret_order, short_tags
-from fedbank.protocols.vole import SilentReceiver, SilentSender
+from fedbank.protocols.vole import SilentReceiver, SilentSender, as_bytes, as_words
 from fedbank.talk.codec import U8, Message
 from fedbank.talk.peer import Peer
 
@@ -135,12 +135,12 @@ def receiver(
     shape = okvs.shape_of(len(x))
     a, c = SilentReceiver(peer, random=random, threads=threads, lpn=vole == "silent").take_field(shape.size)
     seed = random(16)
-    a ^= _words(okvs.encode(x, h, seed, shape, random(32), threads))
+    a ^= as_words(okvs.encode(x, h, seed, shape, random(32), threads))
     peer.send(VoleSeed(seed))
     for part in frames(shape.size):
-        peer.send(MaskedTable(_bytes(a[part])))
+        peer.send(MaskedTable(as_bytes(a[part])))
     del a
-    mine = _tags(okvs.decode(x, _bytes(c), seed, shape, threads), x, tag_bytes(len(x), count), threads)
+    mine = _tags(okvs.decode(x, as_bytes(c), seed, shape, threads), x, tag_bytes(len(x), count), threads)
     theirs = np.empty((count, mine.shape[1]), dtype=np.uint8)
     for part in frames(count):
         theirs[part] = peer.receive(Tags, rows=(part.stop - part.start, mine.shape[1])).rows
@@ -174,13 +174,13 @@ def sender(
     seed = peer.receive(VoleSeed, seed=16).seed
     for part in frames(shape.size):
         rows = peer.receive(MaskedTable, rows=(part.stop - part.start, 16)).rows
-        b[part] = _native.add_scaled(b[part], _words(rows), delta.value, threads)
+        b[part] = _native.add_scaled(b[part], as_words(rows), delta.value, threads)
         peer.progress("receive the table", part.stop, shape.size)
-    values = _words(okvs.decode(y, _bytes(b), seed, shape, threads))
+    values = as_words(okvs.decode(y, as_bytes(b), seed, shape, threads))
     del b
-    values = _native.add_scaled(values, _words(h), delta.value, threads)
+    values = _native.add_scaled(values, as_words(h), delta.value, threads)
     order = secret_order(len(y), random)
-    tags = _tags(_bytes(values), y, tag_bytes(count, len(y)), threads)[order]
+    tags = _tags(as_bytes(values), y, tag_bytes(count, len(y)), threads)[order]
     for part in frames(len(y)):
         peer.send(Tags(tags[part]))
     if learns == "receiver":
@@ -228,11 +228,3 @@ def _bitmap(places: Rows, count: int) -> Bytes:
     bits = np.zeros(count, dtype=np.uint8)
     bits[places] = 1
     return np.packbits(bits, bitorder="little")
-
-
-def _words(rows: Bytes) -> npt.NDArray[np.uint64]:
-    return np.ascontiguousarray(rows).view("<u8").astype(np.uint64, copy=False)
-
-
-def _bytes(words: npt.NDArray[np.uint64]) -> Bytes:
-    return np.ascontiguousarray(words).astype("<u8", copy=False).view(np.uint8)
