@@ -58,6 +58,7 @@ class LogisticParameters:
     standardise : each owner divides its columns by their standard deviations, as the penalty is meant
     weight_bound : the largest sample weight, class weights included; public. Too high a bound costs passes
     precision : of the sigmoid, "coarse", "fine", or "auto": fine up to 16,384 samples
+    open_weights : whether each party learns its own final weights
     """
 
     C: float = 1.0
@@ -69,6 +70,7 @@ class LogisticParameters:
     standardise: bool = True
     weight_bound: float = 1.0
     precision: Literal["auto", "coarse", "fine"] = "auto"
+    open_weights: bool = True
 
     def __post_init__(self) -> None:
         positive = {"C": self.C, "tolerance": self.tolerance, "weight_bound": self.weight_bound}
@@ -137,7 +139,7 @@ class Scales:
     @property
     def residual_bits(self) -> int:
         most = 16 if self.samples <= FEW else 14
-        return min(most, ROOM - WRAPS - 2 * self.entry_bits - self._sample_bits)
+        return int(min(most, ROOM - WRAPS - 2 * self.entry_bits - self._sample_bits))
 
     @property
     def bits(self) -> int:
@@ -147,7 +149,7 @@ class Scales:
     @property
     def bound(self) -> int:
         """Of an integer entry of Q."""
-        return math.ceil(math.sqrt(self.samples) * 2**self.entry_bits) + 1
+        return math.ceil(math.sqrt(self.samples) * 2.0**self.entry_bits) + 1
 
     @cached_property
     def sigmoid(self) -> SigmoidSizes:
