@@ -68,7 +68,7 @@ def own_facts(features: Floats, standard: Floats) -> OwnFacts:
     empty = ~there.any(axis=0)
     mean, spread = mean * largest, np.where(varying, spread * largest, 0)
     return OwnFacts(
-        1 - there.sum(axis=0) / people, np.where(empty, np.nan, mean), np.where(empty, np.nan, spread), correlation
+        (~there).sum(axis=0) / people, np.where(empty, np.nan, mean), np.where(empty, np.nan, spread), correlation
     )
 
 

@@ -74,7 +74,17 @@ from fedbank.protocols.product_parameters import MOST_FEATURES, MOST_SAMPLES, Si
 from fedbank.talk.codec import I64, Message
 from fedbank.talk.peer import Peer
 
-__all__ = ["ColumnsOffered", "Request", "UpperShares", "active", "disclosures", "passive"]
+__all__ = [
+    "ColumnsOffered",
+    "FixedPoint",
+    "Request",
+    "UpperShares",
+    "active",
+    "disclosures",
+    "passive",
+    "sums_of_indicators",
+    "sums_of_standardised",
+]
 
 BITS = 50  # of a share
 
@@ -164,7 +174,7 @@ class _Side:
         check_cells(requests, extent, cells_per_number)
         standard = standardised(table.features)
         facts = own_facts(table.features, standard)
-        sums = _sums_of_standardised(extent.people)
+        sums = sums_of_standardised(extent.people)
         opened: dict[str, Floats | None] = dict.fromkeys(KINDS)
         digits = {request.kind: request.digits for request in requests}
         for request in requests:
@@ -172,7 +182,7 @@ class _Side:
                 share = self._shares(self._rounded(standard, sums), extent, sums)
                 opened["correlation"] = self._opened(share, sums, request.digits, request.to)
             elif request.kind == "missing":
-                counts = _sums_of_indicators(extent.people)
+                counts = sums_of_indicators(extent.people)
                 share = self._shares(np.isnan(table.features).astype(np.int64), extent, counts)
                 opened["missing"] = self._opened(share, counts, request.digits, request.to)
             else:
@@ -217,7 +227,7 @@ class _Side:
             raise PeerError(f"{self._peer.name} was asked to open something else: give both parties the same requests.")
         return Extent(people, *((own, theirs.columns) if self._side == "active" else (theirs.columns, own)))
 
-    def _shares(self, own: Ints, extent: Extent, sums: _Sums) -> Shared:
+    def _shares(self, own: Ints, extent: Extent, sums: FixedPoint) -> Shared:
         """Step 1: this side's share, uint64 (own columns, peer's), of the sums over n of own times peer's cells."""
         count, theirs = own.shape[1], extent.of(self._other)
         if not min(count, theirs):
@@ -232,7 +242,7 @@ class _Side:
         self._schemes.append(matrix_holder.scheme)
         return np.stack([matrix_holder.transposed_times() for _ in range(theirs)], axis=1)
 
-    def _opened(self, share: Shared, sums: _Sums, digits: int, to: str) -> Floats | None:
+    def _opened(self, share: Shared, sums: FixedPoint, digits: int, to: str) -> Floats | None:
         """Step 2: the sums over n and f^2, float64 (own columns, peer's), or None if they are not for this side."""
         dropped = dropped_bits(sums.one, digits)
         upper = (share >> np.uint64(dropped)).astype(np.int64)
@@ -247,14 +257,14 @@ class _Side:
         total -= modulus * (total >= modulus // 2)
         return np.asarray(np.ldexp(total, dropped) / sums.one)
 
-    def _rounded(self, numbers: Floats, sums: _Sums) -> Ints:
+    def _rounded(self, numbers: Floats, sums: FixedPoint) -> Ints:
         """Return numbers times f as integers, up or down by chance. That is for accuracy alone and hides nothing."""
         draw = np.random.default_rng(int.from_bytes(self._random(16), "little"))
         return np.asarray(np.floor(numbers * sums.scale + draw.random(numbers.shape)).astype(np.int64))
 
 
 @dataclass(frozen=True)
-class _Sums:
+class FixedPoint:
     """How sums of products stand in shares: f, the shares' bits, the bound of an entry, and what 1 is: people f^2."""
 
     scale: int
@@ -263,14 +273,15 @@ class _Sums:
     one: int
 
 
-def _sums_of_standardised(people: int) -> _Sums:
+def sums_of_standardised(people: int) -> FixedPoint:
     """Return the largest f that cannot wrap: entries are within sqrt(n), and errors of entries below 1."""
     scale = math.isqrt(2 ** (BITS - 1) * 40 // (41 * people)) - 2  # a part of 41 is the room for step 2's error
-    return _Sums(scale, BITS, math.isqrt(scale * scale * people) + 2, people * scale * scale)
+    return FixedPoint(scale, BITS, math.isqrt(scale * scale * people) + 2, people * scale * scale)
 
 
-def _sums_of_indicators(people: int) -> _Sums:
-    return _Sums(1, people.bit_length() + 2, 1, people)
+def sums_of_indicators(people: int) -> FixedPoint:
+    """Return how counts stand in shares: as they are."""
+    return FixedPoint(1, people.bit_length() + 2, 1, people)
 
 
 def _within(values: Floats, least: int, digits: int) -> Floats:

@@ -93,7 +93,7 @@ def disclosures(requests: Sequence[Request], extent: Extent) -> tuple[str, ...]:
     for request in in_order(requests):
         for party in RECEIVERS[request.to]:
             said.append(_sentence(request, party, extent))
-    said += [_together(party, extent) for party in RECEIVERS["both"] if _learns_both(requests, party)]
+    said += [_together(party, extent) for party in RECEIVERS["both"] if _learns_both(requests, party, extent)]
     return tuple(said)
 
 
@@ -136,7 +136,7 @@ def _sentence(request: Request, party: str, extent: Extent) -> str:
     if request.kind == "missing":
         exact = dropped_bits(extent.people, request.digits) == 0
         precision = "as an exact count" if exact else f"to {request.digits} digits"
-        return f"{learns} {pairs} the share of people missing in both, {precision}."
+        return f"{learns} {pairs}, the share of people missing in both, {precision}."
     sign = " With a single column, these are its correlations up to one common sign." if theirs == 1 else ""
     return (
         f"{learns} what the {other} party's {theirs} columns together explain of the correlations among its own {own}, "
@@ -144,9 +144,9 @@ def _sentence(request: Request, party: str, extent: Extent) -> str:
     )
 
 
-def _learns_both(requests: Sequence[Request], party: str) -> bool:
-    kinds = [request.kind for request in requests if party in RECEIVERS[request.to]]
-    return "correlation" in kinds and "vif" in kinds
+def _learns_both(requests: Sequence[Request], party: str, extent: Extent) -> bool:
+    kinds = {request.kind for request in requests if party in RECEIVERS[request.to]}
+    return {"correlation", "vif"} <= kinds and extent.of(_other(party)) > 1
 
 
 def _together(party: str, extent: Extent) -> str:
