@@ -34,9 +34,11 @@ Sums are functions of columns, and enough of them give columns away: a column wi
 for that person's cell. So a job is refused that opens more than one number for every ten cells behind it, and
 semi-honest parties describe the columns that they have.
 
-Assumptions: those of `private_product`. The rounding of Q_B O changes K' by 2^-25 (standard deviation), below step 2's
-2^-22: to that extent K' is simulated from K K^T. Source of the products: Huang, Lu, Hong, Ding (Cheetah), USENIX
-Security 2022. Held by `tests/test_description.py`; in words: `docs/protocols/description.md`.
+Assumptions: those of `private_product`. K' is simulated from K K^T up to its fixed point: rounding Q_B O adds to each
+entry a random error of standard deviation 2^-26 below steps of 2^-23 to 2^-22. Its mean is 0 whatever Q_B is; its
+variance depends on Q_B O by about 1 / sqrt(n) of itself, which the 40 bits claimed elsewhere do not cover. Source of
+the products: Huang, Lu, Hong, Ding (Cheetah), USENIX Security 2022. Held by `tests/test_description.py`; in words:
+`docs/protocols/description.md`.
 """
 
 from __future__ import annotations
