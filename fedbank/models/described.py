@@ -183,7 +183,8 @@ def _drop_correlated(
     d: Description, values: list[float], peers: list[float], most: float, dropped: dict[int, str]
 ) -> list[int]:
     """Step 2: add to `dropped`, and return the peer's columns that are out."""
-    own, across = len(d.names), np.zeros((len(d.names), d.peer_columns)) if d.correlation is None else d.correlation
+    own = len(d.names)
+    across = np.zeros((own, d.peer_columns)) if d.correlation is None else d.correlation
     known = np.block([[d.facts.correlation, across], [across.T, np.zeros((d.peer_columns, d.peer_columns))]])
     first = [column < own if d.side == "active" else column >= own for column in range(len(known))]
     information = values + peers
