@@ -16,9 +16,11 @@ import pandas as pd
 
 from fedbank.data.tables import Table, table_from_frame
 from fedbank.errors import PeerError, PeerGone, UsageError
+from fedbank.party.card_training import train_card_active, train_card_passive
 from fedbank.party.job import Job, parse
+from fedbank.party.people import ActiveResult, PassiveResult, Setting
 from fedbank.party.steps import Steps
-from fedbank.party.training import ActiveResult, PassiveResult, Setting, train_active, train_passive, worker_processes
+from fedbank.party.training import train_active, train_passive, worker_processes
 from fedbank.protocols.alignment import Alignment
 from fedbank.talk.links import Link, LocalLink
 from fedbank.talk.peer import Peer
@@ -34,7 +36,8 @@ class Simulation:
 
     Attributes
     ----------
-    active, passive : the parties' own results, the passive ones by name
+    active, passive : the parties' own results, the passive ones by name; those of a scorecard are
+        `card_training.ActiveCardResult` and `PassiveCardResult`
     peers : the active party's end of each conversation, with its transcript
     steps : each party's steps with their times
     alignments : how people were matched with each passive party, and why so
@@ -91,20 +94,21 @@ def simulate(
     active: list[ActiveResult] = []
     passive: dict[str, PassiveResult] = {}
     errors: list[Exception] = []
+    trees = job.model == "boosting"
     with worker_processes(job, workers) if workers > 1 else contextlib.nullcontext(map) as spread:
 
         def run_passive(party: str) -> None:
             peer = Peer(ends[party][1], job.active)
             with _ends([peer], steps[party], errors):
                 setting = Setting(job, steps[party], spread, threads=workers)
-                passive[party] = train_passive(peer, ready[party], setting, party)
+                passive[party] = (train_passive if trees else train_card_passive)(peer, ready[party], setting, party)
 
         threads = [threading.Thread(target=run_passive, args=(party,), daemon=True) for party in job.passive]
         for thread in threads:
             thread.start()
         setting = Setting(job, steps[job.active], spread, threads=workers)
         with _ends(list(peers.values()), steps[job.active], errors):
-            active.append(train_active(peers, ready[job.active], setting))
+            active.append((train_active if trees else train_card_active)(peers, ready[job.active], setting))
         for thread in threads:
             thread.join()
     if errors:

@@ -14,16 +14,9 @@ from fedbank.data.tables import Table, TableReport
 from fedbank.errors import FedbankError, PeerError, UsageError
 from fedbank.party.checkpoint import Checkpoint, table_hash
 from fedbank.party.job import Job, parse
+from fedbank.party.people import ActiveResult, PassiveResult, Setting, Standing, Start
 from fedbank.party.steps import Steps
-from fedbank.party.training import (
-    ActiveResult,
-    PassiveResult,
-    Setting,
-    Standing,
-    Start,
-    train_active,
-    train_passive,
-)
+from fedbank.party.training import train_active, train_passive
 from fedbank.protocols.private_histogram import MaskedProducts, OuterPublicKey, VectorSecrets, Words
 from fedbank.talk.codec import I64, Message
 from fedbank.talk.links import LocalLink

@@ -22,8 +22,8 @@ from fedbank.models import boosting
 from fedbank.models.boosting import Partner, active, active_score, passive, passive_score
 from fedbank.models.evaluation import TEST, TRAIN
 from fedbank.models.trees import BoostingParameters
-from fedbank.party import training
 from fedbank.party.job import Job
+from fedbank.party.people import Sample, Standing, Start
 from fedbank.protocols import alignment, ecdh_psi, paillier_histogram, plain_histogram, set_items
 from fedbank.protocols.hash_to_curve import hash_to_u
 from fedbank.protocols.histogram import BinMatrix, Shape
@@ -463,7 +463,7 @@ class TestJob:
     def heard_by_active(self, wins):
         """From the sizes of both sets, the number of columns, and how many splits the bank won on each level."""
         held = self.rows + self.outsiders
-        yield training.Standing(b"", -1)
+        yield Standing(b"", -1)
         yield alignment.Offer(held, 0, 0, 0)
         yield from self.intersection(held, self.rows)
         yield boosting.Columns(2, 0)
@@ -473,12 +473,12 @@ class TestJob:
 
     def heard_by_passive(self, wins, samples):
         """The same, and how many of the people used train."""
-        yield training.Standing(b"", -1)
-        yield training.Start(bytes(16), -1)
+        yield Standing(b"", -1)
+        yield Start(bytes(16), -1)
         yield alignment.Offer(self.rows, 0, 0, 1)
         yield alignment.Choice(1, 3, 0.0, 0.0)
         yield from self.intersection(self.rows, self.rows + self.outsiders)
-        yield training.Sample(bytes(-(-self.rows // 8)))
+        yield Sample(bytes(-(-self.rows // 8)))
         yield boosting.Terms(self.zeros(self.used, kind=np.uint8), 0, 1)
         for place, won in enumerate(wins):
             yield plain_histogram.PlainVectors(self.zeros(2, samples))

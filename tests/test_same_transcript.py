@@ -13,8 +13,9 @@ import pytest
 from fedbank.data.tables import table_from_frame
 from fedbank.party.certificates import Credentials, make_authority, make_party
 from fedbank.party.job import Job
+from fedbank.party.people import Setting
 from fedbank.party.steps import Steps
-from fedbank.party.training import Setting, train_active, train_passive
+from fedbank.party.training import train_active, train_passive
 from fedbank.protocols import vole_psi
 from fedbank.talk.grpc_link import GrpcLink, GrpcListener
 from fedbank.talk.links import Link, LocalLink, ShapedLink

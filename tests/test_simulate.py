@@ -11,7 +11,7 @@ import pytest
 from fedbank.data.tables import Table, table_from_frame
 from fedbank.errors import UsageError
 from fedbank.models.trees import sigmoid
-from fedbank.party.training import TOGETHER
+from fedbank.party.people import TOGETHER
 from fedbank.simulate import Simulation, simulate
 from fedbank.talk.links import Link, ShapedLink
 

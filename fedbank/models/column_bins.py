@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from fedbank.models.bin_counts import InputError
 from fedbank.models.saved import STRICT, from_json, to_json
 
-__all__ = ["ColumnBins", "TableBins", "category_key", "column_cells", "one_hot", "replaced", "table_frame"]
+__all__ = ["ColumnBins", "TableBins", "by_column", "category_key", "column_cells", "one_hot", "replaced", "table_frame"]
 
 FORM = "fedbank bins"
 MOST_BINS = 65_536
@@ -254,6 +254,17 @@ def one_hot(codes: Codes, widths: Sequence[int]) -> NDArray[np.uint8]:
     for at, column in enumerate(codes.T):
         wide[np.arange(len(codes)), first[at] + column.astype(np.int64)] = 1
     return wide
+
+
+def by_column(values: Floats, widths: Sequence[int]) -> list[Floats]:
+    """Part one value for each bin of all columns into those of each column.
+
+    Examples
+    --------
+    >>> by_column(np.array([1.0, 2.0, 3.0]), [2, 1])
+    [array([1., 2.]), array([3.])]
+    """
+    return np.split(values, np.cumsum(widths)[:-1]) if len(widths) else []
 
 
 def replaced(codes: Codes, values: Sequence[ArrayLike]) -> Floats:

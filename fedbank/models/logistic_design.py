@@ -22,14 +22,17 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pydantic
 
 from fedbank.models.bin_counts import InputError
+from fedbank.models.saved import STRICT
+from fedbank.protocols.histogram import Scheme
 from fedbank.protocols.private_sigmoid import COARSE, FINE, Curve, SigmoidSizes
-from fedbank.protocols.product_parameters import Sizes
+from fedbank.protocols.product_parameters import Sizes, scheme_of
 
 __all__ = ["Design", "LogisticParameters", "Scales", "design_of"]
 
@@ -60,6 +63,8 @@ class LogisticParameters:
     precision : of the sigmoid, "coarse", "fine", or "auto": fine up to 16,384 samples
     open_weights : whether each party learns its own final weights
     """
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = STRICT
 
     C: float = 1.0
     penalty: Literal["l2", "elasticnet"] | None = "l2"
@@ -160,6 +165,12 @@ class Scales:
     def products(self, columns: int) -> Sizes:
         """The sizes of the products with a matrix of so many columns."""
         return Sizes(self.rows, columns, self.bits, self.bound, calls=self.parameters.passes)
+
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """What protects the products with the passive party's matrix, with the active one's, and of the sigmoid."""
+        sizes = (self.products(self.passive), self.products(self.active), self.sigmoid.products)
+        return tuple(dict.fromkeys(map(scheme_of, sizes)))
 
     @property
     def weight_unit(self) -> float:

@@ -85,12 +85,16 @@ class PointsScale:
 
     def odds(self, score: ArrayLike) -> Floats:
         """Return goods to one bad."""
-        odds: Floats = np.exp(-_log_odds_of_bad(self, score))
+        odds: Floats = np.exp(-self.log_odds_of_bad(score))
         return odds
+
+    def log_odds_of_bad(self, score: ArrayLike) -> Floats:
+        """Return z for these points, the inverse of `score`."""
+        return (self.offset - np.asarray(score, dtype=np.float64)) / self.factor
 
     def probability(self, score: ArrayLike) -> Floats:
         """Return the probability of bad, 0 to 1."""
-        return 0.5 + 0.5 * np.tanh(_log_odds_of_bad(self, score) / 2)  # 1 / (1 + exp(-z)) without overflow
+        return 0.5 + 0.5 * np.tanh(self.log_odds_of_bad(score) / 2)  # 1 / (1 + exp(-z)) without overflow
 
     def points(
         self,
@@ -302,10 +306,6 @@ def fit_plain_scorecard(
     rows = tuple(tuple(table.sum(axis=1).tolist()) for table in counts)
     base = 0.0 if spread else scale.base(intercept, digits)
     return PlainScorecard(ScorecardHalf(model, party, scale, bins, points, rows, base), found, coefficients, intercept)
-
-
-def _log_odds_of_bad(scale: PointsScale, score: ArrayLike) -> Floats:
-    return (scale.offset - np.asarray(score, dtype=np.float64)) / scale.factor
 
 
 def _rounded(points: Floats, digits: int | None) -> Floats:

@@ -25,12 +25,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from fedbank.models.bin_counts import InputError
 from fedbank.models.binning import Binner
-from fedbank.models.column_bins import TableBins, one_hot
+from fedbank.models.column_bins import TableBins, by_column, one_hot
 from fedbank.models.logistic_regression import ActiveLogisticRegression, PassiveLogisticRegression
 from fedbank.models.scorecard import PointsScale, Reasons, ScorecardHalf
 from fedbank.talk.peer import Peer
 
-__all__ = ["ActiveScorecard", "PassiveScorecard"]
+__all__ = ["ActiveScorecard", "PassiveScorecard", "half_of_coefficients"]
 
 Floats = npt.NDArray[np.float64]
 BINS = 10  # of a passive party's column, by default
@@ -117,15 +117,10 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
         """Turn coefficients of bins into points."""
         if self.weights == "shared":
             return
-        scale = self.scale or PointsScale()
-        first = np.cumsum(self.bins_.widths)[:-1]
-        parts = np.split(self.regression_.coef_[0], first)
-        points = scale.points(np.ones(len(parts)), parts, columns=1, spread=False, digits=self.digits)
-        rows = tuple(tuple(int(count) for count in part) for part in np.split(dummies.sum(axis=0), first))
-        base = 0.0
-        if isinstance(self.regression_, ActiveLogisticRegression):
-            base = scale.base(float(self.regression_.intercept_[0]), self.digits)
-        self.half_ = ScorecardHalf(self.model, self.party, scale, self.bins_, points, rows, base)
+        own = self.regression_
+        intercept = float(own.intercept_[0]) if isinstance(own, ActiveLogisticRegression) else None
+        about = (self.model, self.party, self.scale or PointsScale(), self.digits)
+        self.half_ = half_of_coefficients(self.bins_, dummies, own.coef_[0], intercept, *about)
 
 
 class ActiveScorecard(ClassifierMixin, _Scorecard):  # type: ignore[misc]
@@ -190,3 +185,29 @@ class PassiveScorecard(_Scorecard):
         """Score aligned people together with the active party, which gets the scores."""
         check_is_fitted(self, "regression_")
         self.regression_.answer(self._dummies(X), peer=peer)
+
+
+def half_of_coefficients(
+    bins: TableBins,
+    dummies: Floats,
+    coefficients: Floats,
+    intercept: float | None,
+    model: str,
+    party: str,
+    scale: PointsScale,
+    digits: int | None,
+) -> ScorecardHalf:
+    """Turn coefficients of bins into points.
+
+    Parameters
+    ----------
+    bins, dummies : of the own columns, and the training rows' 0 and 1, (rows, bins of all columns)
+    coefficients : float64 (bins of all columns,), of ln(odds of bad)
+    intercept : at the party that has it, else None; with it `base` holds the points of everybody
+    model, party, scale, digits : as in `ScorecardHalf` and `PointsScale.points`
+    """
+    parts = by_column(coefficients, bins.widths)
+    points = scale.points(np.ones(len(parts)), parts, columns=1, spread=False, digits=digits)
+    rows = tuple(tuple(int(count) for count in part) for part in by_column(dummies.sum(axis=0), bins.widths))
+    base = 0.0 if intercept is None else scale.base(intercept, digits)
+    return ScorecardHalf(model, party, scale, bins, points, rows, base)

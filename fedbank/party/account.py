@@ -11,9 +11,9 @@ from fedbank.models.evaluation import Evaluation
 from fedbank.models.forest import ActiveHalf, PassiveHalf
 from fedbank.party.config import PartyConfig
 from fedbank.party.job import Job
+from fedbank.party.people import TOGETHER, trainings
 from fedbank.party.report import DataFacts, Disclosed, ModelSummary, ReportContent, Traffic
 from fedbank.party.steps import Steps
-from fedbank.party.training import TOGETHER, trainings
 from fedbank.protocols.alignment import Alignment
 from fedbank.protocols.histogram import Scheme
 from fedbank.talk.peer import Direction, Peer

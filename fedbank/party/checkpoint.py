@@ -1,7 +1,8 @@
 """What a party keeps of a run in progress, so that a broken run goes on where both sides last were.
 
-A folder holds `run.json` (run id, hash of the table), `rows.npy` (the alignment) and the states after the last two
-trees. Two sides can be one tree apart, never more, so two states are enough. Files appear whole or not at all.
+A folder holds `run.json` (run id, hash of the table), `rows.npz` (the alignment) and the last two states: after a tree,
+or after so many passes of a scorecard. Two sides can be one state apart, never more, so two are enough. Files appear
+whole or not at all.
 """
 
 from __future__ import annotations
@@ -90,9 +91,12 @@ class Checkpoint:
             (self._folder / f"tree-{old:06d}.state").unlink()
 
     def state(self, tree: int, kind: type[S], shapes: dict[str, int]) -> S:
-        """Read the state after `tree` trees; `shapes` gives the number of dimensions of its arrays."""
+        """Read the state after `tree` trees; `shapes` gives the number of dimensions of its arrays, 0
+        for bytes."""
         path = self._folder / f"tree-{tree:06d}.state"
-        bounds: dict[str, Bound] = {name: (LARGEST,) * dimensions for name, dimensions in shapes.items()}
+        bounds: dict[str, Bound] = {
+            name: (LARGEST,) * dimensions if dimensions else LARGEST for name, dimensions in shapes.items()
+        }
         try:
             return decode(kind, path.read_bytes(), bounds)
         except (FileNotFoundError, PeerError):

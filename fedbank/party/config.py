@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedbank.errors import UsageError
+from fedbank.models.model_card import Approval
 from fedbank.party.job import parse, read_toml
 
-__all__ = ["PartyConfig", "PeerLine", "TableSource"]
+__all__ = ["CardFacts", "PartyConfig", "PeerLine", "TableSource"]
 
 
 class _Strict(BaseModel):
@@ -38,6 +40,26 @@ class TableSource(_Strict):
     duplicates: Literal["refuse", "first", "last", "drop"] = "refuse"
 
 
+class CardFacts(_Strict):
+    """What people of this party write into the model card of a scorecard, see `fedbank.models.model_card.ModelCard`.
+
+    No part of the job: approvals come after training, and each organisation gives its own. `approvals` are tables
+    with name, role and day.
+    """
+
+    intended_use: str = ""
+    population: str = ""
+    observation_window: str = ""
+    performance_window: str = ""
+    limits: tuple[str, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+
+    @pydantic.field_validator("limits", "approvals", mode="before")
+    @classmethod
+    def _listed(cls, found: Any) -> Any:
+        return tuple(found) if isinstance(found, list) else found
+
+
 class PartyConfig(_Strict):
     """A party's TOML file. Relative paths are relative to the file's folder.
 
@@ -49,6 +71,7 @@ class PartyConfig(_Strict):
     listen : "host:port" for peers that dial in; not needed when this side dials all of them
     peers : each peer by name
     table : this party's table
+    card : what its model cards say
     allow_plaintext : whether a job may use the plaintext engine, which protects nothing
     most_people : the largest set of ids that a peer may bring
     timeout : seconds to wait for a peer to come, and for each of its answers
@@ -62,6 +85,7 @@ class PartyConfig(_Strict):
     listen: str = ""
     peers: dict[str, PeerLine] = Field(min_length=1)
     table: TableSource
+    card: CardFacts = CardFacts()
     allow_plaintext: bool = False
     most_people: int = Field(50_000_000, ge=1)
     timeout: float = Field(3600.0, gt=0)

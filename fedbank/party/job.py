@@ -13,14 +13,26 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fedbank.data.ids import ID_KINDS
 from fedbank.errors import UsageError
+from fedbank.models.card_parameters import CardParameters
 from fedbank.models.trees import BoostingParameters
-from fedbank.protocols import paillier_histogram, plain_histogram, private_parameters
+from fedbank.protocols import (
+    paillier_histogram,
+    plain_histogram,
+    private_parameters,
+    product_parameters,
+)
 from fedbank.protocols.histogram import Scheme
 
 __all__ = ["Engine", "Job", "RowSplit", "parse", "read_toml"]
 
 PartyName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 RESERVED = ("together", "authority")
+PRODUCTS = Scheme(
+    product_parameters.NAME,
+    f"dimension {product_parameters.DIMENSION}, Q by the sizes",
+    product_parameters.LEAST_SECURITY,
+    private_parameters.ESTIMATE,
+)
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -58,10 +70,12 @@ class RowSplit(_Strict):
 
 
 class Engine(_Strict):
-    """How histograms are protected.
+    """How a training is protected.
 
-    `hint` is the fast one (`protocols.private_histogram`), `paillier` the reference for small data; `plaintext`
-    protects nothing and is refused by default. `key_bits` is Paillier's.
+    For trees `hint` is the fast engine (`protocols.private_histogram`), `paillier` the reference for small data. A
+    scorecard needs no histogram: under either name it is trained with the private products
+    (`protocols.private_product`), and the report says so. `plaintext` protects nothing and is refused by default; a
+    scorecard then takes the mock of the products. `key_bits` is Paillier's.
     """
 
     name: Literal["hint", "paillier", "plaintext"] = "hint"
@@ -69,7 +83,7 @@ class Engine(_Strict):
 
     @property
     def scheme(self) -> Scheme:
-        """The scheme, as far as the job says; the parameters of `hint` follow from the tables' sizes."""
+        """The scheme of histograms, as far as the job says; the parameters of `hint` follow from the tables' sizes."""
         if self.name == "hint":
             return private_parameters.LEAST_SCHEME
         return plain_histogram.SCHEME if self.name == "plaintext" else paillier_histogram.scheme(self.key_bits)
@@ -86,7 +100,8 @@ class Job(_Strict):
     id_kind : how ids are normalised, see `fedbank.data.ids`
     alignment : the set intersection, "ecdh", "vole" or "vole-ot"; "auto" chooses by set sizes and line
         (`protocols.alignment`)
-    rows, boosting, engine : see there
+    model : "boosting" (trees) or "scorecard"; a scorecard takes one passive party
+    rows, boosting, scorecard, engine : see there; only the section of the model that is trained counts
     compare_alone : train each party's columns alone too, to show what working together brings
     blinding : jobs with the same label give a column the same blinded number; empty: new numbers for each job
     """
@@ -96,8 +111,10 @@ class Job(_Strict):
     passive: tuple[PartyName, ...] = Field(min_length=1, max_length=64)
     id_kind: str = "plain"
     alignment: Literal["auto", "ecdh", "vole", "vole-ot"] = "auto"
+    model: Literal["boosting", "scorecard"] = "boosting"
     rows: RowSplit = RowSplit()
     boosting: BoostingParameters = BoostingParameters()
+    scorecard: CardParameters = CardParameters()
     engine: Engine = Engine()
     compare_alone: bool = True
     blinding: str = Field("", max_length=64)
@@ -111,6 +128,10 @@ class Job(_Strict):
             raise ValueError(f"no party may be called {reserved[0]}")
         if self.id_kind not in ID_KINDS:
             raise ValueError(f"id_kind must be one of {', '.join(ID_KINDS)}")
+        if self.model == "scorecard" and len(self.passive) > 1:
+            raise ValueError(
+                'a scorecard is trained with one passive party; name one, or train trees (model = "boosting")'
+            )
         if self.boosting.early_stopping_rounds and not self.rows.validation:
             raise ValueError("boosting.early_stopping_rounds needs rows.validation above 0")
         return self
@@ -125,6 +146,13 @@ class Job(_Strict):
         """SHA-256 of the content, in hex: spaces, comments and the order of the file do not matter."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
+
+    @property
+    def scheme(self) -> Scheme:
+        """What protects the training, as far as the job says."""
+        if self.model == "boosting" or self.engine.name == "plaintext":
+            return self.engine.scheme
+        return PRODUCTS
 
     @property
     def folder(self) -> str:

@@ -71,7 +71,7 @@ class Office:
             watch=screen.watch,
             step=lambda: self.steps.current,
         )
-        scheme = job.engine.scheme
+        scheme = job.scheme
         screen.say(f"{config.party} ({role}): job {job.name}, {about or f'{scheme.name}, {scheme.parameters}'}", "bold")
         if scheme.plaintext and not about:
             screen.warn_plaintext()

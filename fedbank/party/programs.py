@@ -31,9 +31,7 @@ from fedbank.party.job import Job
 from fedbank.party.line import credentials
 from fedbank.party.office import Office
 from fedbank.party.own_table import read_own_table
-from fedbank.party.report import write_report
-from fedbank.party.screen import Screen
-from fedbank.party.training import (
+from fedbank.party.people import (
     TOGETHER,
     ActiveResult,
     Setting,
@@ -41,10 +39,10 @@ from fedbank.party.training import (
     align_passive,
     gather,
     labels_of,
-    train_active,
-    train_passive,
-    worker_processes,
 )
+from fedbank.party.report import write_report
+from fedbank.party.screen import Screen
+from fedbank.party.training import train_active, train_passive, worker_processes
 from fedbank.talk.peer import Peer
 
 __all__ = ["Outcome", "run", "score"]
