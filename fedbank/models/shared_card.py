@@ -38,6 +38,7 @@ from fedbank.talk.peer import Peer
 __all__ = ["FORM", "PartialPoints", "SharedCardHalf", "active_points", "dummies", "passive_points"]
 
 FORM = "fedbank shared scorecard half"
+SHARED_DIGITS = 2
 
 Floats = npt.NDArray[np.float64]
 
@@ -160,7 +161,7 @@ def active_points(
 ) -> Floats:
     """Return the points of aligned people under the whole card, float64 (rows,); meets `passive_points`.
 
-    Points of a shared card are not rounded.
+    Points of a shared card are rounded to hundredths: what is left of the rounding of shares is below that.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def active_points(
     if isinstance(half, SharedCardHalf):
         own = dummies(half.bins, X)
         odds = logistic.active_scores(peer, half.state, half.design, own, engine=engine, threads=threads)
-        return half.scale.score(odds)
+        return np.round(half.scale.score(odds), SHARED_DIGITS)
     own = half.score(X)
     theirs = peer.receive(PartialPoints, values=(len(own),)).values
     if not np.isfinite(theirs).all():

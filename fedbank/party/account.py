@@ -9,7 +9,9 @@ from datetime import datetime
 from fedbank.data.tables import Table
 from fedbank.models.evaluation import Evaluation
 from fedbank.models.forest import ActiveHalf, PassiveHalf
+from fedbank.party.card_account import CORRELATIONS, card_disclosures, card_summary, model_card
 from fedbank.party.config import PartyConfig
+from fedbank.party.halves import Half
 from fedbank.party.job import Job
 from fedbank.party.people import TOGETHER, trainings
 from fedbank.party.report import DataFacts, Disclosed, ModelSummary, ReportContent, Traffic
@@ -25,7 +27,7 @@ SYNTAX = "%Y-%m-%d %H:%M:%S"
 
 @dataclass(frozen=True)
 class Account:
-    """What a party knows at the end of a run."""
+    """What a party knows at the end of a run; `samples`: people and bads by part, at the active party."""
 
     config: PartyConfig
     job: Job
@@ -35,24 +37,38 @@ class Account:
     table: Table
     common: Mapping[str, int]
     used: int
-    half: ActiveHalf | PassiveHalf
+    half: Half
     evaluations: Mapping[str, Evaluation]
     stability: Mapping[str, float]
     split: Mapping[str, int]
     resumed_after: int
     schemes: tuple[Scheme, ...]
     alignments: Mapping[str, Alignment]
+    notes: tuple[str, ...] = ()
+    samples: tuple[tuple[str, int, int], ...] = ()
 
 
 def report_content(account: Account) -> ReportContent:
     """Return everything that the report shows."""
-    job, config = account.job, account.config
+    job, config, half = account.job, account.config, account.half
     scheme = min(account.schemes, key=lambda one: one.security_bits)  # the weakest that was used
     role = job.role(config.party)
     security = "none: PLAINTEXT" if scheme.plaintext else f"{scheme.security_bits} bits ({scheme.source})"
-    notes = [] if not account.resumed_after else [f"The run was resumed after tree {account.resumed_after}."]
+    after = "tree" if job.model == "boosting" else "pass"
+    notes = [] if not account.resumed_after else [f"The run was resumed after {after} {account.resumed_after}."]
     if role == "active" and not account.evaluations:
         notes.append("No test row, or all test labels equal: the scores were not judged.")
+    engine = [
+        ("Scheme", scheme.name),
+        *(("Parameters", one.parameters) for one in account.schemes),
+        *([("Comparisons", CORRELATIONS)] if job.model == "scorecard" else []),
+        ("Estimated security", security),
+        *_intersections(account),
+        ("Line", "mutual TLS 1.3 over gRPC"),
+    ]
+    disclosed, card = list(_disclosed(account)), None
+    if not isinstance(half, ActiveHalf | PassiveHalf):
+        card = model_card(job, half, config.card, account.samples, engine, disclosed, account.notes)
     return ReportContent(
         title=job.name,
         party=config.party,
@@ -62,24 +78,19 @@ def report_content(account: Account) -> ReportContent:
         job_hash=job.hash,
         started=account.started.strftime(SYNTAX),
         ended=datetime.now().strftime(SYNTAX),
-        engine=[
-            ("Scheme", scheme.name),
-            *(("Parameters", one.parameters) for one in account.schemes),
-            ("Estimated security", security),
-            *_intersections(account),
-            ("Line", "mutual TLS 1.3 over gRPC"),
-        ],
+        engine=engine,
         plaintext=scheme.plaintext,
         data=DataFacts(
             account.table.report.rows, account.table.report.rejected, max(account.common.values()), account.split
         ),
         evaluations=account.evaluations,
         stability=account.stability,
-        disclosed=list(_disclosed(account)),
+        disclosed=disclosed,
         traffic=traffic_rows(account.peers),
         steps=account.steps.done,
-        model=_model(account),
-        notes=notes,
+        model=_model(job, half) if isinstance(half, ActiveHalf | PassiveHalf) else card_summary(half),
+        card=card,
+        notes=[*notes, *account.notes],
         language=config.language,
     )
 
@@ -111,43 +122,50 @@ def traffic_rows(peers: Iterable[Peer]) -> list[Traffic]:
     return sorted(rows, key=lambda row: -row.bytes)
 
 
-def _model(account: Account) -> ModelSummary:
-    job, half = account.job, account.half
-    own = len(half.splits)
+def _model(job: Job, half: ActiveHalf | PassiveHalf) -> ModelSummary:
+    own, kind = len(half.splits), "boosted trees"
     if isinstance(half, PassiveHalf):
         rows = [("Own splits", str(own)), ("Model", half.model)]
         counts: dict[str, float] = {}
         for split in half.splits:
             counts[split.feature] = counts.get(split.feature, 0.0) + 1.0
-        return ModelSummary(None, job.boosting.max_depth, rows, dict(sorted(counts.items(), key=lambda i: -i[1])))
+        return ModelSummary(None, job.boosting.max_depth, rows, dict(sorted(counts.items(), key=lambda i: -i[1])), kind)
     gain = half.gain_by_party()
     total = sum(gain.values()) or 1.0
     rows = [("Model", half.model), *((f"Gain from {party}", f"{value / total:.1%}") for party, value in gain.items())]
-    return ModelSummary(half.trees, job.boosting.max_depth, rows, half.gain_by_feature())
+    return ModelSummary(half.trees, job.boosting.max_depth, rows, half.gain_by_feature(), kind)
 
 
 def _disclosed(account: Account) -> Iterator[Disclosed]:
     """What this run told whom beyond its own input: the tables of the protocol files, with this run's figures."""
     job, half, own_name = account.job, account.half, account.config.party
-    depth, trees = job.boosting.max_depth, job.boosting.trees
-    count = 1 + trainings(job, TOGETHER) + (trainings(job, "alone") if job.compare_alone else 0)
-    for passive in job.passive if isinstance(half, ActiveHalf) else (own_name,):
-        people = account.common[passive if isinstance(half, ActiveHalf) else job.active]
-        won = sum(node.owner == passive for node in half.nodes) if isinstance(half, ActiveHalf) else len(half.splits)
+    active = own_name == job.active
+    for passive in job.passive if active else (own_name,):
+        people = account.common[passive if active else job.active]
         common = f"{people:,} people in common"
         for party in (job.active, passive):
             yield Disclosed("align people", party, "size of the other set; which own people are in it", common)
         yield Disclosed("align people", passive, "which common people this job uses", f"{account.used:,} of {common}")
-        yield Disclosed(
-            "train",
-            job.active,
-            f"gradient sums of each bin and column of {passive}, by node (level histograms)"
-            + ("; up to one bit a sum about the bins' errors" if job.engine.name == "hint" else ""),
-            f"{count} training(s) of up to {trees} trees, {2**depth - 1} nodes each",
-        )
-        bits = f"left/right bit of every common person for each split won by {passive}"
-        yield Disclosed("train", job.active, bits, f"{won} splits in the model")
-        wins = "node, bin and missing direction of its winning splits; rows used; trees grown and kept"
-        yield Disclosed("train", passive, wins, f"{won} splits in the model")
-        if job.engine.scheme.plaintext:
-            yield Disclosed("train", passive, "PLAINTEXT: every gradient, so every training label", "all training rows")
+        if isinstance(half, ActiveHalf | PassiveHalf):
+            yield from _trees_disclosed(job, half, passive)
+        else:
+            yield from card_disclosures(job, account.used)
+
+
+def _trees_disclosed(job: Job, half: ActiveHalf | PassiveHalf, passive: str) -> Iterator[Disclosed]:
+    depth, trees = job.boosting.max_depth, job.boosting.trees
+    count = 1 + trainings(job, TOGETHER) + (trainings(job, "alone") if job.compare_alone else 0)
+    won = sum(node.owner == passive for node in half.nodes) if isinstance(half, ActiveHalf) else len(half.splits)
+    yield Disclosed(
+        "train",
+        job.active,
+        f"gradient sums of each bin and column of {passive}, by node (level histograms)"
+        + ("; up to one bit a sum about the bins' errors" if job.engine.name == "hint" else ""),
+        f"{count} training(s) of up to {trees} trees, {2**depth - 1} nodes each",
+    )
+    bits = f"left/right bit of every common person for each split won by {passive}"
+    yield Disclosed("train", job.active, bits, f"{won} splits in the model")
+    wins = "node, bin and missing direction of its winning splits; rows used; trees grown and kept"
+    yield Disclosed("train", passive, wins, f"{won} splits in the model")
+    if job.engine.scheme.plaintext:
+        yield Disclosed("train", passive, "PLAINTEXT: every gradient, so every training label", "all training rows")

@@ -77,6 +77,7 @@ __all__ = [
     "CardProgress",
     "CardRows",
     "PassiveCardResult",
+    "product_engine",
     "train_card_active",
     "train_card_passive",
 ]
@@ -163,7 +164,7 @@ def train_card_active(peers: Mapping[str, Peer], table: Table, setting: Setting)
         fitted = _fit_active(peer, people, part == TRAIN, setting, job.active, kept=True, after=done)
         half = _half(peer, fitted, setting, model_name(job, run), job.active, active=True)
     with steps("score everybody"):
-        points = active_points(peer, half, _frame(people), engine=_engine(job), threads=setting.threads)
+        points = active_points(peer, half, _frame(people), engine=product_engine(job), threads=setting.threads)
         final = half.scale.log_odds_of_bad(points)
     margins: dict[str, Floats] = {}
     held_out = part == TEST if folds is None else part == TRAIN
@@ -201,7 +202,7 @@ def train_card_passive(peer: Peer, table: Table, setting: Setting, party: str) -
         fitted = _fit_passive(peer, people, trained, setting, kept=True, after=done)
         half = _half(peer, fitted, setting, model_name(job, run), party, active=False)
     with steps("score everybody"):
-        passive_points(peer, half, _frame(people), engine=_engine(job), threads=setting.threads)
+        passive_points(peer, half, _frame(people), engine=product_engine(job), threads=setting.threads)
     for view in (party, TOGETHER) if job.compare_alone else (TOGETHER,):
         with steps(f"judge {view}"):
             for _ in range(trainings(job, view)):
@@ -232,7 +233,7 @@ def _judged(peer: Peer, view: str, plan: list[tuple[Bits, Bits]], people: Table,
             fitted = _fit_active(peer, people, trained, setting, view)
             own = dummies(fitted.bins, _frame(people)[scored])
             found = logistic.active_scores(
-                peer, fitted.state, fitted.design, own, engine=_engine(job), threads=setting.threads
+                peer, fitted.state, fitted.design, own, engine=product_engine(job), threads=setting.threads
             )
             margins[scored] = np.round(found, JUDGED_DIGITS)
     return margins
@@ -244,7 +245,7 @@ def _judge_passive(peer: Peer, people: Table, setting: Setting) -> None:
     if scored.any():
         fitted = _fit_passive(peer, people, trained, setting)
         own = dummies(fitted.bins, _frame(people)[scored])
-        engine, threads = _engine(setting.job), setting.threads
+        engine, threads = product_engine(setting.job), setting.threads
         logistic.passive_scores(peer, fitted.state, fitted.design, own, engine=engine, threads=threads)
 
 
@@ -267,7 +268,7 @@ def _fit_active(
         y,
         agreed,
         sample_weight=compute_sample_weight("balanced", y) if job.scorecard.class_weight else None,
-        engine=_engine(job),
+        engine=product_engine(job),
         threads=setting.threads,
         state=state,
     )
@@ -284,7 +285,7 @@ def _fit_passive(
     own, agreed = dummies(bins, table), _regression(job, kept)
     design = design_of(own, agreed, active=False)
     state = _stored(setting, after, design, agreed, len(own)) if kept else None
-    states = logistic.passive(peer, own, agreed, engine=_engine(job), threads=setting.threads, state=state)
+    states = logistic.passive(peer, own, agreed, engine=product_engine(job), threads=setting.threads, state=state)
     return Fitted(bins, own, design, _last(states, state, design, setting, kept))
 
 
@@ -298,7 +299,7 @@ def _last(
         if kept and setting.checkpoint and (ended or last.passes % STORED_EVERY == 0):
             setting.checkpoint.store(last.passes, _progress(last, design))
     assert last is not None  # noqa: S101 - a job has at least one pass
-    setting.schemes += [plain_product.SCHEME] if _engine(setting.job) is plain_product else last.scales.schemes
+    setting.schemes += [plain_product.SCHEME] if product_engine(setting.job) is plain_product else last.scales.schemes
     if not last.short:
         setting.note(
             f"{setting.steps.current}: the last of {last.passes} passes still moved the weights by more than "
@@ -377,7 +378,8 @@ def _regression(job: Job, kept: bool) -> LogisticParameters:
     return job.scorecard.regression(open_weights=kept and job.scorecard.points == "open")
 
 
-def _engine(job: Job) -> ModuleType:
+def product_engine(job: Job) -> ModuleType:
+    """The products that train a card and score people under a shared one: the private ones, or their mock."""
     return plain_product if job.engine.name == "plaintext" else private_product
 
 

@@ -26,6 +26,7 @@ from fedbank.party.pictures import Language, translated
 from fedbank.party.steps import Step
 
 __all__ = [
+    "BinPoints",
     "DataFacts",
     "Disclosed",
     "ModelSummary",
@@ -70,13 +71,26 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class BinPoints:
+    """A line of a scorecard: a bin of an own column, the training people in it, its points."""
+
+    column: str
+    bin: str
+    people: int
+    points: float
+
+
+@dataclass(frozen=True)
 class ModelSummary:
-    """This party's half of the model: rows of (label, value), and the importance of its own features."""
+    """This party's half of the model: rows of (label, value), and the importance of its own features (of a scorecard:
+    how many points its bins lie apart). `kind` is "boosted trees" or "scorecard", `points` are a scorecard's own."""
 
     trees: int | None = None
     depth: int | None = None
     rows: Sequence[tuple[str, str]] = ()
     importance: Mapping[str, float] = field(default_factory=dict)
+    kind: str = ""
+    points: Sequence[BinPoints] = ()
 
 
 @dataclass(frozen=True)
@@ -317,6 +331,20 @@ TEXTS: dict[str, dict[Language, str]] = {
     "estimated security bits": {"en": "Estimated security bits", "zh": "估计安全强度（位）"},
     "parameters": {"en": "Parameters", "zh": "参数"},
     "model": {"en": "Own half of the model", "zh": "本方的半个模型"},
+    "model kind": {"en": "Kind", "zh": "模型类型"},
+    "boosted trees": {"en": "Boosted trees", "zh": "提升树"},
+    "scorecard": {"en": "Scorecard", "zh": "评分卡"},
+    "points": {"en": "Points", "zh": "分数"},
+    "base points": {"en": "Base points of everybody", "zh": "基础分"},
+    "points of own bins": {"en": "Points of own bins", "zh": "本方各分箱的分数"},
+    "points why": {
+        "en": "A person's score is the sum of both parties' points: the more points, the lower the risk. The other "
+        "party's columns have points in its own report only.",
+        "zh": "每人的总分为双方分数之和，分数越高风险越低。对方各列的分数只在对方自己的报告中。",
+    },
+    "column": {"en": "Column", "zh": "列"},
+    "bin": {"en": "Bin", "zh": "分箱"},
+    "training people": {"en": "Training people", "zh": "训练人数"},
     "trees": {"en": "Trees", "zh": "树的棵数"},
     "depth": {"en": "Depth", "zh": "深度"},
     "importance": {"en": "Importance of own features", "zh": "本方特征重要性"},
