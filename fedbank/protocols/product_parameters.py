@@ -187,6 +187,11 @@ class SlotProduct:
     terms: int
 
     @property
+    def primes(self) -> tuple[int, ...]:
+        """The moduli of the sums."""
+        return (self.ciphertexts.plain,)
+
+    @property
     def samples_together(self) -> int:
         """Samples of one message: whole blocks."""
         return max(1, CIPHERTEXTS_TOGETHER // self.terms) * DIMENSION
