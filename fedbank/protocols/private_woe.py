@@ -21,6 +21,7 @@ column's bins with any row, F = 24 fractional bits.
 Shares are modulo 2^64 with F fractional bits. Errors at most, for s >= 1/2 and n <= 2^22:
 
     WOE    2^-20; with an s that is no multiple of 2^-20 also 2^-19 / s
+    mean   2^-19
     IV     2^-20 (1 + the largest |WOE|)
     scale  2^-20 + 2^-19 scale + 2^-30 scale^2 of itself, and 2^-24
     and 2^-16 more for numbers that are opened
@@ -299,7 +300,7 @@ def _information(side: Side, columns: Columns, counts: Words, woe: Words, normal
     """Step 4: shares of the IV of each column."""
     totals = normal.of(slice(len(counts), None))
     scale = np.concatenate([half[columns.column] for half in np.split(totals.scale, 2)])
-    scaled = product(side, counts, scale, dropped=TOP - SHARE_BITS, bits=TOP + 3)
+    scaled = product(side, counts, scale, dropped=TOP - SHARE_BITS, bits=TOP + 4)
     terms = np.split(side.product(scaled, np.tile(woe, 2)), 2)
     sums = np.concatenate([_sums(half, columns) for half in terms])
     parts = product(side, lowered(side, sums, WORD, SHARE_BITS), reciprocal(side, totals))

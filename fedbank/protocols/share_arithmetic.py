@@ -16,9 +16,9 @@ polynomial  sum of c_i u^i: local, then lowered once.
 | function | range | error at most | messages |
 |---|---|---|---|
 | *_product, *_selected, *_weighted | any, modulo 2^k | none | 2 |
-| lowered | 2^(k-2) in units, k the ring's bits | one unit | 2 |
+| lowered | below 2^(k-2) - 2^d in units, k the ring's bits | one unit | 2 |
 | product | the same for x y | one unit, none if no bits are dropped | 4, 2 |
-| divided | n 2^(k-2) and 2^62 in units | 1 + 2^(k-62) units | 4 |
+| divided | n (2^(k-2) - 2) in units | 1 + 2^(k-62) units | 4 |
 | powers | abs(u) <= 1 | i - 1 units for u^i | 4 for each doubling |
 | polynomial | abs(sum) <= 1 | one unit, and of each power |c_i| times its error | 2 |
 
@@ -196,7 +196,7 @@ def product(side: Side, x: Words, y: Words, *, dropped: int = FRACTION, bits: in
     side : this end of the conversation; the peer calls the same function with its own
     x, y : uint64 (count,), read modulo 2^bits
     dropped : fractional bits to take away, 0 to bits - 2; with 0 the product is exact and takes two messages less
-    bits : of the ring of the product, which must be within 2^(bits - 2): fewer bits, fewer bytes
+    bits : of the ring of the product, which must be below 2^(bits - 2) - 2^dropped: fewer bits, fewer bytes
     target : the result's ring; if nothing is dropped it is that of the product
 
     Returns
@@ -207,7 +207,7 @@ def product(side: Side, x: Words, y: Words, *, dropped: int = FRACTION, bits: in
 
 
 def lowered(side: Side, shares: Words, bits: int, dropped: int, target: int = WORD) -> Words:
-    """Return shares of x / 2^dropped modulo 2^target, off by one unit at most, for |x| < 2^(bits - 2)."""
+    """Return shares of x / 2^dropped modulo 2^target, off by one unit at most, for |x| < 2^(bits - 2) - 2^dropped."""
     if dropped == 0 and target <= bits:
         return shares & _ones(target)
     return side.lifted(truncated(shares & _ones(bits), bits, dropped), 1 << (bits - dropped), 1 << target)
@@ -216,7 +216,7 @@ def lowered(side: Side, shares: Words, bits: int, dropped: int, target: int = WO
 def divided(side: Side, shares: Words, divisor: int, bits: int) -> Words:
     """Return shares modulo 2^64 of x / divisor, off by 1 + 2^(bits - 62) units at most; four messages.
 
-    `shares`: uint64 (count,), |x| < divisor 2^(bits - 2) and 2^62. `divisor`, `bits`: public; divisor 2^bits <= 2^64.
+    `shares`: uint64 (count,), |x| <= divisor (2^(bits - 2) - 2). `divisor`, `bits`: public; divisor 2^bits <= 2^64.
     """
     if not (divisor >= 1 and 1 <= bits <= 62 and divisor << bits <= 2**WORD):
         raise UsageError(f"Division: a divisor of 1 to 2^(64 - bits) and 1 to 62 bits, not {divisor} and {bits}.")
