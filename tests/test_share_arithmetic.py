@@ -302,10 +302,10 @@ def product_run(receiver=ODD, sources=(DealtSender, DealtReceiver)):
     )
 
 
-def pads():
-    """What the receiver's own words say for each transfer: the pad of entry 0, of six bits."""
-    _, own = DealtReceiver(SEED).take(TRANSFERS, 1)
-    return pads_of(own, FIRST)[:, 1] >> np.uint64(64 - BITS)
+def pads(transfers=TRANSFERS, bits=BITS):
+    """What the receiver's own words say for each transfer: the pad of entry 0."""
+    _, own = DealtReceiver(SEED).take(transfers, 1)
+    return pads_of(own, FIRST)[:, 1] >> np.uint64(64 - bits)
 
 
 class TestSender:
@@ -325,25 +325,71 @@ class TestSender:
             assert uniform(_native.unpack_bits(heard[0].values, TRANSFERS, 1), 2) is expected
 
 
+def bits_of(numbers, bits):
+    """(count, bits), the lowest first."""
+    return (numbers[:, None] >> np.arange(bits, dtype=np.uint64)) & np.uint64(1)
+
+
+def by_number(choices):
+    """The number to which each transfer belongs, transfers of one number standing together."""
+    return np.repeat(np.arange(len(choices)), choices.shape[1])
+
+
 class TestReceiver:
     """It opens one number of each transfer. The simulator draws them all but one, which makes the declared share."""
 
     @staticmethod
-    def simulate(own, share):
-        """From its own odd number and words: choice 0 opens the pad, choice 1 the entry that travels less the pad."""
-        choices = np.tile((own[:, None] >> np.arange(BITS, dtype=np.uint64)) & np.uint64(1), (2, 1)).ravel()
-        mine = pads().astype(np.int64)
-        entries = np.random.default_rng().integers(0, 2**BITS, TRANSFERS)
-        learned = np.where(choices == 1, entries - mine, mine).reshape(2, COUNT, BITS)
-        missing = (share.astype(np.int64) - (own * own).astype(np.int64) - learned.sum(axis=(0, 2))) % 2**BITS
-        entries.reshape(2, COUNT, BITS)[0, :, 0] += missing
-        return [MaskedTables(_native.pack_bits((entries % 2**BITS).astype(np.uint8), BITS))]
+    def simulate(choices, owner, own, share, bits):
+        """From its own choices and words, what it adds itself, and its declared share; each number has a choice of 1.
 
-    def test_shape_and_declared_output(self):
-        share = np.random.default_rng(3).integers(0, 2**BITS, COUNT, dtype=np.uint64)
-        simulated = self.simulate(ODD, share)
+        Choice 0 opens the pad, choice 1 the entry that travels less the pad.
+        """
+        mine = pads(len(choices), bits)
+        entries = np.random.default_rng().integers(0, 2**64, len(choices), dtype=np.uint64)
+        missing = share - own
+        np.subtract.at(missing, owner, np.where(choices == 1, entries - mine, mine))
+        ones = np.flatnonzero(choices)
+        numbers, first = np.unique(owner[ones], return_index=True)
+        entries[ones[first]] += missing[numbers]
+        return [MaskedTables(np.packbits(bits_of(entries, bits).astype(np.uint8), bitorder="little"))]
+
+    def of_product(self, share):
+        factors = np.concatenate([bits_of(ODD, BITS)] * 2)
+        return self.simulate(factors.ravel(), np.tile(by_number(factors[:COUNT]), 2), ODD * ODD, share, BITS)
+
+    @staticmethod
+    def declared(bits):
+        return np.random.default_rng(3).integers(0, 2**bits, COUNT, dtype=np.uint64)
+
+    def test_product(self):
+        share = self.declared(BITS)
+        simulated = self.of_product(share)
         assert sizes(simulated) == sizes(product_run().right_peer.heard)
         found, _ = replay(lambda peer: receiver_product(Receiver(peer, DealtReceiver(SEED)), ODD, ODD, BITS), simulated)
+        assert np.array_equal(found, share)
+
+    def test_selected(self):
+        share, t = np.random.default_rng(3).integers(0, 2**64, COUNT, dtype=np.uint64), np.ones(COUNT, np.uint8)
+        choices = np.column_stack([t, bits_of(-ODD, 64)])
+        simulated = self.simulate(choices.ravel(), by_number(choices), ODD, share, 64)
+
+        def role(ot):
+            return receiver_selected(ot, t, ODD)
+
+        assert sizes(simulated) == sizes(both(lambda ot: sender_selected(ot, t, SIX), role).right_peer.heard)
+        found, _ = replay(lambda peer: role(Receiver(peer, DealtReceiver(SEED))), simulated)
+        assert np.array_equal(found, share)
+
+    def test_weighted(self):
+        share, weights = np.random.default_rng(3).integers(0, 2**64, COUNT, dtype=np.uint64), ODD
+        choices = bits_of(weights, 5)
+        simulated = self.simulate(choices.ravel(), by_number(choices), weights * SIX, share, 64)
+
+        def role(ot):
+            return receiver_weighted(ot, SIX, weights, 5)
+
+        assert sizes(simulated) == sizes(both(lambda ot: sender_weighted(ot, NINE, 5), role).right_peer.heard)
+        found, _ = replay(lambda peer: role(Receiver(peer, DealtReceiver(SEED))), simulated)
         assert np.array_equal(found, share)
 
     @staticmethod
@@ -353,9 +399,8 @@ class TestReceiver:
         return (entries - 2 * pads().astype(np.int64)) % 2**BITS
 
     def test_masked_entries_are_uniform_really_and_simulated(self):
-        share = np.random.default_rng(3).integers(0, 2**BITS, COUNT, dtype=np.uint64)
         blind = np.zeros(COUNT, np.uint64)
-        for message in (product_run(blind).right_peer.heard[0], self.simulate(ODD, share)[0]):
+        for message in (product_run(blind).right_peer.heard[0], self.of_product(self.declared(BITS))[0]):
             assert uniform(self.masked(message), 2**BITS)
 
     def test_without_the_mask_they_show_the_senders_numbers(self):

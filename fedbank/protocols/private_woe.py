@@ -1,5 +1,4 @@
-"""Weights of evidence of a passive party's bins as shares, their information values, their standardising. Counts stay
-closed.
+"""Weights of evidence of a passive party's bins, information values and standardising, as shares. No count is opened.
 
 A (active) has the labels y, 1 for a bad; it is the sender of oblivious transfers. B (passive) has the bins, is their
 receiver, and knows n_b, the rows of each bin. n rows in all, G goods, D bads, smoothing s. K is the number of a
@@ -22,8 +21,8 @@ Shares are modulo 2^64 with F fractional bits. Errors at most, for s >= 1/2 and 
 
     WOE    2^-20; with an s that is no multiple of 2^-20 also 2^-19 / s
     mean   2^-19
-    IV     2^-20 (1 + the largest |WOE|)
-    scale  2^-20 + 2^-19 scale + 2^-30 scale^2 of itself, and 2^-24
+    IV     2^-19 (1 + the largest |WOE|)
+    scale  2^-21 + 2^-18 scale + 2^-30 scale^2 of itself, and 2^-23
     and 2^-16 more for numbers that are opened
 
 Who learns what
@@ -256,16 +255,12 @@ def standardised(side: Side, shares: WoeShares) -> Words:
 
 def active_iv(peer: Peer, shares: WoeShares, to: Audience) -> Floats | None:
     """Open the IV of every column to those whom the job names; float64 (columns,), or None if it is not for A."""
-    if to != "active":
-        give_numbers(peer, _rounded(shares.iv))
-    return _learned(peer, shares.iv) if to != "passive" else None
+    return _opened_iv(peer, shares.iv, to, own="active", peers="passive")
 
 
 def passive_iv(peer: Peer, shares: WoeShares, to: Audience) -> Floats | None:
     """The same on the side of B."""
-    if to != "passive":
-        give_numbers(peer, _rounded(shares.iv))
-    return _learned(peer, shares.iv) if to != "active" else None
+    return _opened_iv(peer, shares.iv, to, own="passive", peers="active")
 
 
 def give_woe(peer: Peer, shares: WoeShares, which: Sequence[int]) -> None:
@@ -277,6 +272,14 @@ def learn_woe(peer: Peer, shares: WoeShares, which: Sequence[int]) -> list[Float
     """B learns the WOE of some columns: float64 (bins of the column,) for each of them, in their order."""
     found = _learned(peer, shares.woe[_bins_of(shares.columns, which)])
     return np.split(found, np.cumsum([shares.columns.widths[c] for c in which])[:-1])
+
+
+def _opened_iv(peer: Peer, iv: Words, to: Audience, *, own: str, peers: str) -> Floats | None:
+    if to not in ("active", "passive", "both"):
+        raise UsageError(f'IVs are opened to "active", "passive" or "both", not to {to!r}.')
+    if to in (peers, "both"):
+        give_numbers(peer, _rounded(iv))
+    return _learned(peer, iv) if to in (own, "both") else None
 
 
 def _rounded(shares: Words) -> Words:

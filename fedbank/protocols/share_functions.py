@@ -11,7 +11,7 @@
 | normalised | | | 18 and those of one comparison |
 | logarithm | 2^low <= x < 2^high | 2^-22 | 2 more |
 | reciprocal, of m | the same | 2^-21 | 2 more |
-| inverse_root | the same, span within 2^-24 to 2^16 | 2^-20 of itself and 2^-24 | 6 more |
+| inverse_root | the same, span within 2^-24 to 2^16 | 2^-21 of itself and 2^-23 | 6 more |
 
 Below the span inverse_root is exactly 0, the others are wrong; above it all are wrong, silently: neither side can see
 it, callers keep inside. What both sides multiply their shares with must be the same to the last bit on both machines:
@@ -121,7 +121,7 @@ def reciprocal(side: Side, normal: Normal) -> Words:
 def inverse_root(side: Side, normal: Normal) -> Words:
     """Return shares modulo 2^64 of x^(-1/2), 24 fractional bits; exactly 0 for x below the span.
 
-    Off by 2^-20 of itself and one unit at most, for spans within [2^-24, 2^16).
+    Off by 2^-21 of itself and two units at most, for spans within [2^-24, 2^16).
     """
     of_exponents = [0, *(_inverse_root_of_power(e) for e in range(normal.low, normal.high))]
     roots = polynomial(side, normal.powers, INVERSE_ROOT)
