@@ -3,7 +3,7 @@
 1. Points opened to their owners (`scorecard.ScorecardHalf`): the passive party sends the points that its half gives
    each person, the active party adds its own.
 2. Points shared (`SharedCardHalf`): nobody has points, each side holds bins of its own columns and a share of the
-   coefficients; people are scored by private products (`logistic.active_scores`).
+   coefficients; people are scored by private products (`logistic_opening.active_scores`).
 
 Who learns what
 ---------------
@@ -25,9 +25,10 @@ import numpy.typing as npt
 import pydantic
 
 from fedbank.errors import PeerError
-from fedbank.models import logistic
+from fedbank.models import logistic_opening
 from fedbank.models.bin_counts import InputError
-from fedbank.models.column_bins import TableBins, by_column, one_hot
+from fedbank.models.column_bins import Codes, TableBins, one_hot
+from fedbank.models.logistic import LogisticState
 from fedbank.models.logistic_design import Design, LogisticParameters, Scales
 from fedbank.models.saved import STRICT, from_json, to_json
 from fedbank.models.scorecard import PointsScale, ScorecardHalf
@@ -109,12 +110,12 @@ class SharedCardHalf:
         party: str,
         scale: PointsScale,
         bins: TableBins,
-        trained: Floats,
+        codes: Codes,
         design: Design,
-        state: logistic.LogisticState,
+        state: LogisticState,
     ) -> SharedCardHalf:
-        """Put a half together from a training's last state; `trained`: the training rows' `dummies`."""
-        counts = by_column(trained.sum(axis=0), bins.widths)
+        """Put a half together from a training's last state; `codes`: the training rows'."""
+        counts = (np.bincount(column, minlength=width) for column, width in zip(codes.T, bins.widths, strict=True))
         return cls(
             model=model,
             party=party,
@@ -132,11 +133,11 @@ class SharedCardHalf:
         )
 
     @property
-    def state(self) -> logistic.LogisticState:
+    def state(self) -> LogisticState:
         """This side's shares as the protocol takes them."""
         shares = np.array(self.shares, dtype=np.uint64)
         scales = Scales(self.samples, *self.columns, self.parameters)
-        return logistic.LogisticState(self.parameters.passes, shares, shares, True, scales)
+        return LogisticState(self.parameters.passes, shares, shares, scales, True)
 
     @property
     def design(self) -> Design:
@@ -176,7 +177,7 @@ def active_points(
     """
     if isinstance(half, SharedCardHalf):
         own = dummies(half.bins, X)
-        odds = logistic.active_scores(peer, half.state, half.design, own, engine=engine, threads=threads)
+        odds = logistic_opening.active_scores(peer, half.state, half.design, own, engine=engine, threads=threads)
         return np.round(half.scale.score(odds), SHARED_DIGITS)
     own = half.score(X)
     theirs = peer.receive(PartialPoints, values=(len(own),)).values
@@ -191,7 +192,7 @@ def passive_points(
     """Score aligned people with the active party, which learns what the table above says."""
     if isinstance(half, SharedCardHalf):
         own = dummies(half.bins, X)
-        logistic.passive_scores(peer, half.state, half.design, own, engine=engine, threads=threads)
+        logistic_opening.passive_scores(peer, half.state, half.design, own, engine=engine, threads=threads)
     else:
         peer.send(PartialPoints(half.score(X)))
 

@@ -6,7 +6,7 @@ Each training within the job, the card's own or one that only judges columns:
 2. Each side bins its own columns over those who train (the active one may merge bins by its labels) and gives every
    bin a column of 0 and 1; both run `models.logistic`. With points = "open" the card's own training opens each
    party's coefficients to it; whatever only judges keeps them shared.
-3. The scored people: `models.shared_card` for the card itself, `logistic.active_scores` for what only judges.
+3. The scored people: `models.shared_card` for the card itself, `logistic_opening.active_scores` for what only judges.
 
 Judged are: the passive party's columns alone, with an active party that has no column but the intercept; the active
 party's alone, which it trains by itself in the clear; both together by the card itself, or by the models of the folds.
@@ -31,7 +31,7 @@ Held by `tests/test_card_jobs.py`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -43,16 +43,15 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from fedbank.data.tables import Table
 from fedbank.errors import UsageError
-from fedbank.models import logistic
+from fedbank.models import logistic, logistic_opening
 from fedbank.models.card_parameters import CardParameters
-from fedbank.models.column_bins import TableBins
+from fedbank.models.column_bins import Codes, TableBins, one_hot
 from fedbank.models.evaluation import TEST, TRAIN
 from fedbank.models.logistic import LogisticState
 from fedbank.models.logistic_design import Design, LogisticParameters, Scales, design_of
 from fedbank.models.merging import BinningReport
-from fedbank.models.scorecard import ScorecardHalf
 from fedbank.models.shared_card import CardHalf, SharedCardHalf, active_points, dummies, passive_points
-from fedbank.models.vertical_scorecard import half_of_coefficients
+from fedbank.models.vertical_scorecard import centred_parts, half_of_parts
 from fedbank.party.job import Job
 from fedbank.party.people import (
     TOGETHER,
@@ -69,6 +68,7 @@ from fedbank.party.people import (
     trainings,
 )
 from fedbank.protocols import plain_product, private_product
+from fedbank.protocols.product_parameters import Sizes, scheme_of
 from fedbank.talk.codec import I64, Message
 from fedbank.talk.peer import Peer
 
@@ -138,10 +138,10 @@ class PassiveCardResult(PassiveResult):
 
 @dataclass(frozen=True, repr=False)
 class Fitted:
-    """One side of one training: bins, the training rows over them, and this side's shares."""
+    """One side of one training: bins, the training rows' codes, and this side's shares."""
 
     bins: TableBins
-    trained: Floats
+    codes: Codes
     design: Design
     state: LogisticState
     merges: BinningReport = field(default_factory=BinningReport)
@@ -162,7 +162,7 @@ def train_card_active(peers: Mapping[str, Peer], table: Table, setting: Setting)
     with steps("train together"):
         _send_rows(peer, part == TRAIN, everybody)
         fitted = _fit_active(peer, people, part == TRAIN, setting, job.active, kept=True, after=done)
-        half = _half(peer, fitted, setting, model_name(job, run), job.active, active=True)
+        half = _half(peer, fitted, setting, model_name(job, run), job.active, len(people), active=True)
     with steps("score everybody"):
         points = active_points(peer, half, _frame(people), engine=product_engine(job), threads=setting.threads)
         final = half.scale.log_odds_of_bad(points)
@@ -200,7 +200,7 @@ def train_card_passive(peer: Peer, table: Table, setting: Setting, party: str) -
     with steps("train together"):
         trained, _ = _hear_rows(peer, len(people))
         fitted = _fit_passive(peer, people, trained, setting, kept=True, after=done)
-        half = _half(peer, fitted, setting, model_name(job, run), party, active=False)
+        half = _half(peer, fitted, setting, model_name(job, run), party, len(people), active=False)
     with steps("score everybody"):
         passive_points(peer, half, _frame(people), engine=product_engine(job), threads=setting.threads)
     for view in (party, TOGETHER) if job.compare_alone else (TOGETHER,):
@@ -232,9 +232,10 @@ def _judged(peer: Peer, view: str, plan: list[tuple[Bits, Bits]], people: Table,
         if scored.any():
             fitted = _fit_active(peer, people, trained, setting, view)
             own = dummies(fitted.bins, _frame(people)[scored])
-            found = logistic.active_scores(
+            found = logistic_opening.active_scores(
                 peer, fitted.state, fitted.design, own, engine=product_engine(job), threads=setting.threads
             )
+            _protected(setting, _scoring(fitted, len(own)))
             margins[scored] = np.round(found, JUDGED_DIGITS)
     return margins
 
@@ -246,7 +247,8 @@ def _judge_passive(peer: Peer, people: Table, setting: Setting) -> None:
         fitted = _fit_passive(peer, people, trained, setting)
         own = dummies(fitted.bins, _frame(people)[scored])
         engine, threads = product_engine(setting.job), setting.threads
-        logistic.passive_scores(peer, fitted.state, fitted.design, own, engine=engine, threads=threads)
+        _protected(setting, _scoring(fitted, len(own)))
+        logistic_opening.passive_scores(peer, fitted.state, fitted.design, own, engine=engine, threads=threads)
 
 
 def _fit_active(
@@ -259,7 +261,8 @@ def _fit_active(
     bins, merges = TableBins(()), BinningReport()
     if view not in job.passive:
         bins, merges = _active_bins(table, y, job.scorecard)
-    own, agreed = dummies(bins, table), _regression(job, kept)
+    codes, agreed = bins.transform(table), _regression(job, kept)
+    own = one_hot(codes, bins.widths).astype(np.float64)
     design = design_of(own, agreed, active=True)
     state = _stored(setting, after, design, agreed, len(own)) if kept else None
     states = logistic.active(
@@ -272,7 +275,7 @@ def _fit_active(
         threads=setting.threads,
         state=state,
     )
-    return Fitted(bins, own, design, _last(states, state, design, setting, kept), merges)
+    return Fitted(bins, codes, design, _last(states, state, design, setting, kept), merges)
 
 
 def _fit_passive(
@@ -282,11 +285,12 @@ def _fit_passive(
     job = setting.job
     table = _frame(people)[trained]
     bins: TableBins = job.scorecard.binner(labels=False).fit(table).bins_
-    own, agreed = dummies(bins, table), _regression(job, kept)
+    codes, agreed = bins.transform(table), _regression(job, kept)
+    own = one_hot(codes, bins.widths).astype(np.float64)
     design = design_of(own, agreed, active=False)
     state = _stored(setting, after, design, agreed, len(own)) if kept else None
     states = logistic.passive(peer, own, agreed, engine=product_engine(job), threads=setting.threads, state=state)
-    return Fitted(bins, own, design, _last(states, state, design, setting, kept))
+    return Fitted(bins, codes, design, _last(states, state, design, setting, kept))
 
 
 def _last(
@@ -299,7 +303,7 @@ def _last(
         if kept and setting.checkpoint and (ended or last.passes % STORED_EVERY == 0):
             setting.checkpoint.store(last.passes, _progress(last, design))
     assert last is not None  # noqa: S101 - a job has at least one pass
-    setting.schemes += [plain_product.SCHEME] if product_engine(setting.job) is plain_product else last.scales.schemes
+    _protected(setting, (*last.scales.products, last.scales.sigmoid.products))
     if not last.short:
         setting.note(
             f"{setting.steps.current}: the last of {last.passes} passes still moved the weights by more than "
@@ -309,17 +313,30 @@ def _last(
     return last
 
 
-def _half(peer: Peer, fitted: Fitted, setting: Setting, model: str, party: str, *, active: bool) -> CardHalf:
-    """Open the own points if the job says so, and make this side's half."""
+def _protected(setting: Setting, sizes: Sequence[Sizes]) -> None:
+    """Remember what protects products of these sizes, for the report."""
+    mock = product_engine(setting.job) is plain_product
+    setting.schemes += [plain_product.SCHEME] if mock else map(scheme_of, sizes)
+
+
+def _scoring(fitted: Fitted, people: int) -> Sequence[Sizes]:
+    """The sizes of the products that score so many people under shared weights."""
+    scales = fitted.state.scales
+    return scales.scoring(people, 2 ** (scales.entry_bits + logistic_opening.FURTHEST))
+
+
+def _half(
+    peer: Peer, fitted: Fitted, setting: Setting, model: str, party: str, people: int, *, active: bool
+) -> CardHalf:
+    """Open the own points if the job says so, and make this side's half, which is to score so many people."""
     card, design = setting.job.scorecard, fitted.design
     if card.points == "shared":
-        return SharedCardHalf.of(model, party, card.scale, fitted.bins, fitted.trained, design, fitted.state)
-    coefficients, intercept = design.coefficients(logistic.open_weights(peer, fitted.state, active=active))
-    own = intercept if active else None
-    half: ScorecardHalf = half_of_coefficients(
-        fitted.bins, fitted.trained, coefficients, own, model, party, card.scale, card.digits
-    )
-    return half
+        _protected(setting, _scoring(fitted, people))
+        return SharedCardHalf.of(model, party, card.scale, fitted.bins, fitted.codes, design, fitted.state)
+    coefficients, intercept = design.coefficients(logistic_opening.open_weights(peer, fitted.state, active=active))
+    parts = centred_parts(fitted.bins, coefficients / design.scale, design.mean)
+    about = (model, party, card.scale, card.digits)
+    return half_of_parts(fitted.bins, fitted.codes, parts, intercept if active else None, *about)
 
 
 def _alone(people: Table, trained: Bits, card: CardParameters) -> Floats:
@@ -366,7 +383,7 @@ def _stored(
         raise UsageError("The checkpoint belongs to other bins than this table gives now: start anew.")
     shares = (found.weights.view(np.uint64), found.ahead.view(np.uint64))
     scales = Scales(samples, found.active, found.passive, agreed)
-    return LogisticState(found.passes, *shares, bool(found.short), scales)
+    return LogisticState(found.passes, *shares, scales, bool(found.short))
 
 
 def _digest(design: Design) -> bytes:
