@@ -378,7 +378,7 @@ limits = ["Sixty people are few."]
 [[card.approvals]]
 name = "A. Example"
 role = "model risk"
-day = "2025-03-04"
+day = 2025-03-04
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fedbank.models.model_card import ModelCard
+from fedbank.models.model_card import Approval, ModelCard
 from fedbank.models.scorecard import ScorecardHalf
 from fedbank.models.shared_card import CardHalf
 from fedbank.party.config import CardFacts
@@ -84,7 +84,7 @@ def model_card(
         scheme=tuple(scheme),
         disclosures=tuple(told),
         limits=(*_limits(job), *notes, *facts.limits),
-        approvals=facts.approvals,
+        approvals=tuple(Approval(one.name, one.role, one.day.isoformat()) for one in facts.approvals),
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedbank.errors import UsageError
-from fedbank.models.model_card import Approval
 from fedbank.party.job import parse, read_toml
 
 __all__ = ["CardFacts", "PartyConfig", "PeerLine", "TableSource"]
@@ -40,11 +39,18 @@ class TableSource(_Strict):
     duplicates: Literal["refuse", "first", "last", "drop"] = "refuse"
 
 
+class ApprovalFacts(_Strict):
+    """Who approved a card, in which role, on which day."""
+
+    name: str = Field(pattern=r"\S")
+    role: str
+    day: date
+
+
 class CardFacts(_Strict):
     """What people of this party write into the model card of a scorecard, see `fedbank.models.model_card.ModelCard`.
 
-    No part of the job: approvals come after training, and each organisation gives its own. `approvals` are tables
-    with name, role and day.
+    No part of the job: approvals come after training, and each organisation gives its own.
     """
 
     intended_use: str = ""
@@ -52,12 +58,7 @@ class CardFacts(_Strict):
     observation_window: str = ""
     performance_window: str = ""
     limits: tuple[str, ...] = ()
-    approvals: tuple[Approval, ...] = ()
-
-    @pydantic.field_validator("limits", "approvals", mode="before")
-    @classmethod
-    def _listed(cls, found: Any) -> Any:
-        return tuple(found) if isinstance(found, list) else found
+    approvals: tuple[ApprovalFacts, ...] = ()
 
 
 class PartyConfig(_Strict):
