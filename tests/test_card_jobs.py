@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from dealer import DealtReceiver, DealtSender
 from sklearn.linear_model import LogisticRegression
 
 from fedbank.data.tables import Table, table_from_frame
 from fedbank.errors import PeerError, UsageError
+from fedbank.models import logistic
 from fedbank.models.binning import Binner
 from fedbank.models.card_parameters import CardParameters
 from fedbank.models.column_bins import one_hot
@@ -91,6 +93,15 @@ def centralised(done: Simulation, rows: Any, weight: str | None = None) -> Any:
     labels = own["regulator"]["label"].to_numpy()
     model = LogisticRegression(C=0.03, tol=1e-10, max_iter=10_000, class_weight=weight)
     return model.fit(dummies[rows], labels[rows]).decision_function(dummies)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def dealt() -> Iterator[None]:
+    """Correlations from a dealer within this process, to save time; the two programs make their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logistic, "SilentSender", lambda peer, threads: DealtSender(3))
+        patch.setattr(logistic, "SilentReceiver", lambda peer, threads: DealtReceiver(3))
+        yield
 
 
 @pytest.fixture(scope="module")
