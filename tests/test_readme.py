@@ -42,7 +42,7 @@ def test_links_lead_somewhere(page):
 
 def test_both_pages_have_the_same_commands():
     assert commands(PAGES[0]) == commands(PAGES[1])
-    assert len(commands(PAGES[0])) == 13
+    assert len(commands(PAGES[0])) == 15
 
 
 def test_the_two_commands_exist():
@@ -77,4 +77,10 @@ def test_the_commands_for_two_machines(tmp_path):
     assert left <= {file.name for file in result.iterdir()}
     (other,) = (tmp_path / "parties/bank/store").glob("trial-*")
     assert {"half.json", "matched-regulator.csv", "report.html"} <= {file.name for file in other.iterdir()}
+    (card,) = (tmp_path / "parties/regulator/store").glob("card-*")
+    assert {"half.json", "model-card.json", "report.html", "roc.png", "scores.csv"} <= {
+        file.name for file in card.iterdir()
+    }
+    (other,) = (tmp_path / "parties/bank/store").glob("card-*")
+    assert {"half.json", "model-card.json", "reasons.csv", "report.html"} <= {file.name for file in other.iterdir()}
     assert not list((tmp_path / "parties/bank").rglob("*scores*"))
