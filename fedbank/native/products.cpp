@@ -123,7 +123,7 @@ public:
             ring_->multiply(limb.data(), limb.data(), z_.data());
             ring_->inverse(limb.data());
             for (std::size_t i = 0; i < size; ++i)
-                product[i] += static_cast<Wide>(static_cast<__int128>(limb[i])) << (width_ * k);
+                product[i] += static_cast<Wide>(static_cast<__int128>(static_cast<std::int64_t>(limb[i]))) << (width_ * k);
         }
     }
 

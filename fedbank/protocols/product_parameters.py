@@ -17,8 +17,8 @@ the tail. The formulas:
     failure   two events a value (t rms, and the rounding of a), each 2 exp(-t^2/2) at most:
               log2(4 values) - t^2 / (2 ln 2) <= -50 over one training; values = those of one product times `calls`, a
               product by slots having those of all coefficients that are opened: a wrong one spoils its block
-    p1, p2    the least two primes = 1 mod 2 D above 2 ceil(terms/2) term_bound^2, so that a half's sum is below p/2, and
-              above 2^30, from where on the core transforms
+    p1, p2    the least two primes = 1 mod 2 D above 2 ceil(terms/2) term_bound^2, so that a half's sum is below p/2,
+              and above 2^30, from where on the core transforms
 
 Log2 Q is about 2 log2 T + 68, and security wants Q < 2^208: T up to 2^70. Beyond, and where it were less traffic,
 each half of the terms has ciphertexts of its own, T = p1 for both.
@@ -269,8 +269,9 @@ def choose_slots(sizes: Sizes) -> SlotProduct:
     largest = half * sizes.term_bound**2
     if sizes.terms < 1 or sizes.term_bound < 1 or 2 * largest >= 2 ** (MOST_PRIME_BITS - 1):
         raise UsageError(
-            f"Products: sums of {half} products of numbers within {sizes.term_bound} reach {largest}; they must "
-            f"reach 1 at least and stay below 2^{MOST_PRIME_BITS - 2}: use fewer terms or a smaller fixed-point scale."
+            f"Products: sums of {half} products, half of {sizes.terms}, of numbers within {sizes.term_bound} reach "
+            f"{largest}; they must reach 1 at least and stay below 2^{MOST_PRIME_BITS - 2}: use fewer terms or a smaller "
+            "fixed-point scale."
         )
     prime = prime_above(max(2 * largest, LEAST_SLOT_PRIME))
     return _choose_slots(sizes.samples, half, (prime, prime_above(prime)), sizes.calls)
