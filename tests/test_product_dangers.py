@@ -20,7 +20,14 @@ import scipy.stats
 from fedbank import _native
 from fedbank.protocols.private_parameters import flood_bits
 from fedbank.protocols.private_product import native_scheme
-from fedbank.protocols.product_parameters import DIMENSION, Sizes, choose_slots, choose_times, choose_transposed
+from fedbank.protocols.product_parameters import (
+    DIMENSION,
+    Sizes,
+    _primes,
+    choose_slots,
+    choose_times,
+    choose_transposed,
+)
 
 ALL, Kept, Scheme = reference.ALL, reference.Kept, reference.Scheme
 CONFIDENCE = 1e-6
@@ -33,13 +40,14 @@ def key(name):
 
 def native_of(scheme):
     """The same rings and sizes for the core."""
-    step = (2 * scheme.modulus + scheme.plain) // (2 * scheme.plain)
-    rest = float(Fraction(scheme.modulus - step * scheme.plain, scheme.plain))
+    plains = scheme.halves or (scheme.plain,)
+    steps = [(2 * scheme.modulus + plain) // (2 * plain) for plain in plains]
+    rests = [Fraction(scheme.modulus - step * plain, plain) for step, plain in zip(steps, plains, strict=True)]
     return _native.ProductScheme(
         list(scheme.primes),
-        [scheme.plain],
-        [[step % p for p in scheme.primes]],
-        [rest],
+        list(plains),
+        [[step % p for p in scheme.primes] for step in steps],
+        list(map(float, rests)),
         scheme.dimension,
         scheme.useful_bits,
         scheme.other_bits,
@@ -315,6 +323,27 @@ def test_native_responses_are_flooded_by_the_sum_of_four_uniforms():
     left = np.array([x for group in fine.groups for x in fine.opened(group)[1].values()])
     assert left.std() == pytest.approx(flooded, rel=0.05)
     assert np.abs(left).max() < 2.0 ** (declared.flood_bits + 1)
+    assert scipy.stats.kurtosis(left) == pytest.approx(-0.3, abs=0.2)
+
+
+@pytest.mark.parametrize("bits", [47, 49, 95, 97])
+def test_floods_of_several_limbs_are_sums_of_four_uniforms_too(bits):
+    """Limbs have 48 bits; here the last one has one bit or 47. Over zeros, where little else is in the noise."""
+    halves = 1073872897, 1073971201
+    scheme = Scheme(1024, _primes(bits + 66), math.prod(halves), 86, 86, bits, halves)
+    native, nothing = native_of(scheme), np.zeros((2, 1, 8 * 1024), np.int64)
+    own = _native.ProductKey(key("outer key"), native)
+    responder = _native.ProductResponder(native, key("s"), own.public_key(native, key("s"), key("e")))
+    sent = own.encrypt_slots(native, nothing, key("seed"), key("error"), 1)
+    useful, other, _ = responder.respond_slots(native, nothing, key("seed"), sent, key("response"), 1)
+    z, left = reference_rlwe.ternary_of(key("outer key"), 1024), []
+    for block, a in enumerate(other):
+        coefficients = reference.numbers_of(useful[block * len(useful) // 8 :][: len(useful) // 8], 1024, 86)
+        found = reference.opened(scheme, dict(enumerate(coefficients)), reference.numbers_of(a, 1024, 86), z)[1]
+        left += map(float, found.values())
+    assert np.std(left) == pytest.approx(2.0**bits / math.sqrt(3), rel=0.03)  # four standard deviations
+    assert abs(np.mean(left)) < 5 * 2.0**bits / math.sqrt(3 * len(left))
+    assert np.abs(left).max() < 2.0 ** (bits + 1) * (1 + 1e-6)
     assert scipy.stats.kurtosis(left) == pytest.approx(-0.3, abs=0.2)
 
 

@@ -270,8 +270,8 @@ def choose_slots(sizes: Sizes) -> SlotProduct:
     if sizes.terms < 1 or sizes.term_bound < 1 or 2 * largest >= 2 ** (MOST_PRIME_BITS - 1):
         raise UsageError(
             f"Products: sums of {half} products, half of {sizes.terms}, of numbers within {sizes.term_bound} reach "
-            f"{largest}; they must reach 1 at least and stay below 2^{MOST_PRIME_BITS - 2}: use fewer terms or a smaller "
-            "fixed-point scale."
+            f"{largest}; they must reach 1 at least and stay below 2^{MOST_PRIME_BITS - 2}: use fewer terms or a "
+            "smaller fixed-point scale."
         )
     prime = prime_above(max(2 * largest, LEAST_SLOT_PRIME))
     return _choose_slots(sizes.samples, half, (prime, prime_above(prime)), sizes.calls)
