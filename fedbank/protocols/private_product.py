@@ -133,7 +133,7 @@ class VectorHolder:
 
     @property
     def primes(self) -> tuple[int, int]:
-        """The moduli of the two rows of shares of elementwise products."""
+        """The moduli of the two rows of shares of elementwise products; the same one twice if two do not fit."""
         return choose_slots(self._sizes).primes
 
     def times(self, vector: Shared) -> Shared:
@@ -205,7 +205,7 @@ class MatrixHolder:
 
     @property
     def primes(self) -> tuple[int, int]:
-        """The moduli of the two rows of shares of elementwise products."""
+        """The moduli of the two rows of shares of elementwise products; the same one twice if two do not fit."""
         return choose_slots(self._sizes).primes
 
     def times(self) -> Shared:
@@ -335,7 +335,7 @@ def checked_vector(vector: Shared, sizes: Sizes, over: str) -> Shared:
 
 
 def checked_halves(factors: Ints, sizes: Sizes) -> Ints:
-    """Return the factors of elementwise products by half, int64 (2, ceil(terms / 2), samples), the last one zeros."""
+    """Return the factors of elementwise products by half, int64 (2, ceil(terms / 2), samples), an odd one filled."""
     shape = sizes.terms, sizes.samples
     if factors.shape != shape or not _within(factors, sizes.term_bound):
         raise UsageError(

@@ -20,8 +20,8 @@ the tail. The formulas:
     p1, p2    the least two primes = 1 mod 2 D above 2 ceil(terms/2) term_bound^2, so that a half's sum is below p/2,
               and above 2^30, from where on the core transforms
 
-Log2 Q is about 2 log2 T + 68, and security wants Q < 2^208: T up to 2^70. Beyond, and where it were less traffic,
-each half of the terms has ciphertexts of its own, T = p1 for both.
+Log2 Q is about 2 log2 T + 68, and 128 bits of security want Q < 2^208: T up to 2^70. Beyond, and wherever that is less
+traffic, each half of the terms has ciphertexts of its own, with T = p1 for both.
 
 Why 2^56 and four: as in `private_parameters`; the budget of 2^33 flooded coefficients a key is the same. Of all tiles,
 r0, r1 and sets of primes that fit, those with the least traffic are taken. What does not fit is refused, never wrapped.
@@ -78,7 +78,8 @@ class Sizes:
     samples, features : of the matrix holder's table
     bits : k, the shares of vectors and results are modulo 2^k
     bound : of the absolute value of an entry of X
-    terms, term_bound : of a sum of elementwise products, and of the absolute value of their factors; 0 terms: none
+    terms, term_bound : elementwise products in both sums together, and the bound of the absolute value of their
+        factors; 0 terms: none
     calls : products of each kind in the whole training; 0 = unknown, 2^14 is taken
     """
 
@@ -201,7 +202,7 @@ class SlotProduct:
 
     @property
     def primes(self) -> tuple[int, int]:
-        """The moduli of the two sums."""
+        """The moduli of the two sums: the same prime twice if each has ciphertexts of its own."""
         return self.ciphertexts.plains[0], self.ciphertexts.plains[-1]
 
     @property
