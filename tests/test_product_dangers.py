@@ -451,7 +451,10 @@ def test_masks_modulo_a_prime_prefer_no_value():
     for row, prime in zip(shares, primes, strict=True):
         assert scheme_uniform(row, prime)
         assert len(set(row.tolist())) > 0.999 * DIMENSION
-    assert abs(scipy.stats.spearmanr(*shares).statistic) < 0.06  # five standard deviations of independent ones
+    masks = [reference.polynomial_of(row, prime) for row, prime in zip(shares.tolist(), primes, strict=True)]
+    around = [[reference_rlwe.centred(x, prime) for x in row] for row, prime in zip(masks, primes, strict=True)]
+    for each in (shares, masks, around):
+        assert abs(scipy.stats.spearmanr(*each).statistic) < 0.06  # five standard deviations of independent ones
 
 
 def test_the_flood_follows_from_the_declared_noise():

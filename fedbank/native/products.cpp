@@ -503,7 +503,7 @@ private:
             left -= bits;
             std::uint64_t mask = (1ull << bits) - 1;
             double centre = left ? 0.0 : static_cast<double>(1ull << (bits + 1));
-            stream.fill_from(limb * room / 2, random.data(), random.size());
+            stream.fill(random.data(), random.size());
             for (std::size_t i = 0; i < count; ++i) {
                 std::uint64_t sum = 0;
                 for (std::size_t j = 0; j < 4; ++j) sum += random[j * room + i] & mask;
