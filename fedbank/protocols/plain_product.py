@@ -68,22 +68,31 @@ class VectorHolder:
         return choose_slots(self._sizes).primes
 
     def times(self, vector: Shared) -> Shared:
-        given = checked_vector(vector, self._sizes, "features")
-        return self._share_of(PlainNumbers(given.view(np.int64)))
+        self.ask_times(vector)
+        return self.learn_times()
+
+    def ask_times(self, vector: Shared) -> None:
+        self._peer.send(PlainNumbers(checked_vector(vector, self._sizes, "features").view(np.int64)))
+
+    def learn_times(self) -> Shared:
+        return self._share(self._sizes.samples)
 
     def transposed_times(self, vector: Shared) -> Shared:
-        given = checked_vector(vector, self._sizes, "samples")
-        return self._share_of(PlainNumbers(given.view(np.int64)), self._sizes.features)
+        self.ask_transposed_times(vector)
+        return self.learn_transposed_times()
+
+    def ask_transposed_times(self, vector: Shared) -> None:
+        self._peer.send(PlainNumbers(checked_vector(vector, self._sizes, "samples").view(np.int64)))
+
+    def learn_transposed_times(self) -> Shared:
+        return self._share(self._sizes.features)
 
     def elementwise(self, factors: Ints) -> Shared:
         self._peer.send(PlainFactors(checked_halves(factors, self._sizes)))
-        shares = [self._peer.receive(PlainShare, values=(self._sizes.samples,)).values for _ in self.primes]
-        return np.stack(shares).view(np.uint64)
+        return np.stack([self._share(self._sizes.samples) for _ in self.primes])
 
-    def _share_of(self, message: PlainNumbers, count: int | None = None) -> Shared:
-        self._peer.send(message)
-        shape = (self._sizes.samples if count is None else count,)
-        return self._peer.receive(PlainShare, values=shape).values.view(np.uint64)
+    def _share(self, count: int) -> Shared:
+        return self._peer.receive(PlainShare, values=(count,)).values.view(np.uint64)
 
 
 class MatrixHolder:

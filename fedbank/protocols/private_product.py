@@ -138,11 +138,29 @@ class VectorHolder:
 
     def times(self, vector: Shared) -> Shared:
         """Return this side's share of X w modulo 2^k, uint64 (samples,); w: uint64 (features,), below 2^k."""
-        return self._multiplied(choose_times(self._sizes), checked_vector(vector, self._sizes, "features"))
+        self.ask_times(vector)
+        return self.learn_times()
+
+    def ask_times(self, vector: Shared) -> None:
+        """The first half of `times`; between the halves this side may work, so that both sides do at once."""
+        self._ask(choose_times(self._sizes), checked_vector(vector, self._sizes, "features"))
+
+    def learn_times(self) -> Shared:
+        """The second half of `times`."""
+        return self._learn(choose_times(self._sizes))
 
     def transposed_times(self, vector: Shared) -> Shared:
         """Return this side's share of X^T v modulo 2^k, uint64 (features,); v: uint64 (samples,), below 2^k."""
-        return self._multiplied(choose_transposed(self._sizes), checked_vector(vector, self._sizes, "samples"))
+        self.ask_transposed_times(vector)
+        return self.learn_transposed_times()
+
+    def ask_transposed_times(self, vector: Shared) -> None:
+        """The first half of `transposed_times`, as `ask_times`."""
+        self._ask(choose_transposed(self._sizes), checked_vector(vector, self._sizes, "samples"))
+
+    def learn_transposed_times(self) -> Shared:
+        """The second half of `transposed_times`."""
+        return self._learn(choose_transposed(self._sizes))
 
     def elementwise(self, factors: Ints) -> Shared:
         """Return this side's shares of sums over t of a_t b_t, uint64 (2, samples).
@@ -162,17 +180,23 @@ class VectorHolder:
             self._keys[ciphertexts] = _OwnKey(self._peer, ciphertexts, self._random)
         return self._keys[ciphertexts]
 
-    def _multiplied(self, chosen: MatrixProduct, vector: Shared) -> Shared:
-        """Steps 0 to 2 of a matrix product."""
-        own, threads, tile = self._key_of(chosen.ciphertexts), self._threads, chosen.tile_columns
-        key, scheme = own.ready(chosen.rows), own.scheme
+    def _ask(self, chosen: MatrixProduct, vector: Shared) -> None:
+        """Steps 0 and 1 of a matrix product."""
+        own = self._key_of(chosen.ciphertexts)
+        key = own.ready(chosen.rows)
         seed = self._random(SEED_BYTES)
-        sent = key.encrypt_vector(scheme, vector, tile, seed, self._random(32), threads)
+        sent = key.encrypt_vector(own.scheme, vector, chosen.tile_columns, seed, self._random(32), self._threads)
         self._peer.send(EncryptedNumbers(seed, sent))
+
+    def _learn(self, chosen: MatrixProduct) -> Shared:
+        """Step 2 of a matrix product, under the key of the last step 1."""
+        own, threads, tile = self._key_of(chosen.ciphertexts), self._threads, chosen.tile_columns
         shape = chosen.groups, chosen.ciphertexts.other_bytes
         answer = self._peer.receive(MaskedAnswers, useful=(chosen.useful_bytes,), other=shape)
         with _Complaint(self._peer):
-            return key.open_vector(scheme, chosen.rows, chosen.tile_rows, tile, answer.useful, answer.other, threads)
+            return own.key.open_vector(
+                own.scheme, chosen.rows, chosen.tile_rows, tile, answer.useful, answer.other, threads
+            )
 
     def _multiplied_slots(self, chosen: SlotProduct, factors: Ints) -> Shared:
         """Steps 0 to 2 of some blocks of elementwise products."""
@@ -273,12 +297,12 @@ class _OwnKey:
     def ready(self, coefficients: int) -> _native.ProductKey:
         """Return a key with so many coefficients left, a fresh one if need be."""
         if self._left < max(coefficients, 1):
-            self._key = _native.ProductKey(self._random(32), self.scheme)
+            self.key = _native.ProductKey(self._random(32), self.scheme)
             seed = self._random(SEED_BYTES)
-            self._peer.send(ProductPublicKey(seed, self._key.public_key(self.scheme, seed, self._random(32))))
+            self._peer.send(ProductPublicKey(seed, self.key.public_key(self.scheme, seed, self._random(32))))
             self._left = MOST_COEFFICIENTS
         self._left -= coefficients
-        return self._key
+        return self.key
 
 
 class _PeersKey:
