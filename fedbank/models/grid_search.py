@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 from fedbank.models.bin_counts import InputError
 from fedbank.models.logistic_regression import ENGINES, ActiveLogisticRegression, PassiveLogisticRegression
 from fedbank.models.model_search import Confirm, active_search, passive_search
-from fedbank.models.search_plan import Metric, SearchPlan
+from fedbank.models.search_plan import Final, Metric, SearchPlan
 from fedbank.talk.peer import Peer
 
 __all__ = ["ActiveSearch", "PassiveSearch"]
@@ -57,7 +57,7 @@ class _Search(BaseEstimator):  # type: ignore[misc]
     @property
     def plan(self) -> SearchPlan:
         """What both sides must agree on."""
-        final = self.estimator.weights if self.refit else "none"
+        final: Final = self.estimator.weights if self.refit else "none"
         settings, _ = self._candidates()
         return SearchPlan(
             tuple(clone(self.estimator).set_params(**one).agreed for one in settings),
@@ -77,14 +77,13 @@ class _Search(BaseEstimator):  # type: ignore[misc]
             public = {name: value for name, value in one.items() if name != PRIVATE}
             if public not in settings:
                 settings.append(public)
-            weights.setdefault(settings.index(public), []).append(one.get(PRIVATE, self._own_class_weight()))
+            weights.setdefault(settings.index(public), []).append(
+                one.get(PRIVATE, getattr(self.estimator, PRIVATE, None))
+            )
         first = weights[0]
         if any(others != first for others in weights.values()):
             raise InputError("A search tries the same class weights with every setting: use one dict for them.")
         return settings, first
-
-    def _own_class_weight(self) -> Any:
-        return getattr(self.estimator, PRIVATE, None)
 
     def _variants(self) -> int:
         return len(self._candidates()[1])
@@ -168,7 +167,7 @@ class ActiveSearch(_Search):
             sources=sources,
             threads=self.estimator.threads,
         )
-        tried = hasattr(self.estimator, PRIVATE)
+        tried = any(PRIVATE in one for one in ParameterGrid(self.param_grid))
         candidates = [one | ({PRIVATE: weight} if tried else {}) for one in settings for weight in class_weights]
         self._remember(found.folds, found.short, candidates)
         self._measure(found.values)
@@ -182,17 +181,17 @@ class ActiveSearch(_Search):
     def decision_function(self, X: Any, *, peer: Peer) -> Floats:
         """Return the log odds under the final model; meets `PassiveSearch.answer`, as the next three do."""
         check_is_fitted(self, "best_estimator_")
-        return self.best_estimator_.decision_function(X, peer=peer)
+        return np.asarray(self.best_estimator_.decision_function(X, peer=peer))
 
     def predict_proba(self, X: Any, *, peer: Peer) -> Floats:
         """Return the probability of each class, float64 (rows, 2)."""
         check_is_fitted(self, "best_estimator_")
-        return self.best_estimator_.predict_proba(X, peer=peer)
+        return np.asarray(self.best_estimator_.predict_proba(X, peer=peer))
 
     def predict(self, X: Any, *, peer: Peer) -> npt.NDArray[Any]:
         """Return the likelier label of each person."""
         check_is_fitted(self, "best_estimator_")
-        return self.best_estimator_.predict(X, peer=peer)
+        return np.asarray(self.best_estimator_.predict(X, peer=peer))
 
     def _measure(self, values: Floats) -> None:
         by_split = values.transpose(0, 2, 1).reshape(self.n_splits_, -1)
@@ -203,8 +202,12 @@ class ActiveSearch(_Search):
 
 
 class PassiveSearch(_Search):
-    __doc__ = (_Search.__doc__ or "").replace("What both sides have.", "A party with columns only.").replace(
-        "    refit :", "    variants : how many class weights the active party tries with each setting\n    refit :"
+    __doc__ = (
+        (_Search.__doc__ or "")
+        .replace("What both sides have.", "A party with columns only.")
+        .replace(
+            "    refit :", "    variants : how many class weights the active party tries with each setting\n    refit :"
+        )
     )
 
     def __init__(

@@ -29,7 +29,6 @@ bad peers at every receive, what folds tell.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,8 +44,9 @@ from fedbank.errors import PeerError, UsageError
 from fedbank.models import logistic
 from fedbank.models.bin_counts import InputError
 from fedbank.models.binning import checked_labels
-from fedbank.models.evaluation import auc, k_folds, ks
-from fedbank.models.logistic_design import LogisticParameters, design_of
+from fedbank.models.evaluation import auc, ks
+from fedbank.models.folds import FoldNumbers, own_folds, public_folds
+from fedbank.models.logistic_design import design_of
 from fedbank.models.search_plan import Metric, SearchPlan
 from fedbank.models.trees import sigmoid
 from fedbank.protocols import plain_product, private_product
@@ -62,15 +62,12 @@ __all__ = [
     "PassiveFound",
     "SearchTerms",
     "active_search",
-    "drawn_folds",
     "passive_search",
 ]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-FoldNumbers = npt.NDArray[np.uint8]
 Confirm = bool | Callable[[str], bool]
-Random = Callable[[int], bytes]
 
 
 @dataclass(frozen=True, repr=False)
@@ -177,7 +174,7 @@ def active_search(
     labels = checked_labels(y, len(X)).astype(np.int64)
     columns = max(design_of(X, one, active=True).columns for one in plan.settings)
     _check_asked(confirm)
-    drawn = _own_folds(plan, labels, groups, folds)
+    drawn = own_folds(plan, labels, groups, folds)
     own = _checked_weights(plan, labels, drawn, class_weights, sample_weight)
     _agree(peer, plan, len(X), columns, confirm, engine, active=True)
     if plan.seed is None:
@@ -224,7 +221,7 @@ def passive_search(
     columns = max(design_of(X, one, active=False).columns for one in plan.settings)
     _check_asked(confirm)
     _agree(peer, plan, len(X), columns, confirm, engine, active=False)
-    told = _heard_folds(peer, plan, len(X)) if plan.seed is None else _public_folds(plan, len(X))
+    told = _heard_folds(peer, plan, len(X)) if plan.seed is None else public_folds(plan, len(X))
     short = np.zeros((plan.repeats, plan.candidates, plan.folds), dtype=bool)
     for done, (repeat, candidate, fold) in enumerate(plan.work()):
         peer.progress("search", done, plan.trainings)
@@ -239,62 +236,6 @@ def passive_search(
     if not 0 <= setting < len(plan.settings):
         raise PeerError(f"{peer.name} names setting {setting} as the best; there are {len(plan.settings)}.")
     return PassiveFound(told, short, setting)
-
-
-def drawn_folds(
-    labels: npt.NDArray[np.int64], folds: int, groups: npt.ArrayLike | None = None, *, random: Random = os.urandom
-) -> FoldNumbers:
-    """Assign people to folds so that each fold has its share of each label; whole groups stay in one fold.
-
-    Parameters
-    ----------
-    labels : int64 (people,), 0 or 1
-    folds : 2 to 255
-    groups : (people,); the largest go first, each to where the squares of shares grow least
-    random : source of random bytes; to be kept secret, see above
-
-    Returns
-    -------
-    uint8 (people,)
-
-    Raises
-    ------
-    InputError
-        There are fewer people of a label, or groups, than folds.
-    """
-    if groups is None:
-        if np.bincount(labels, minlength=2).min() < folds:
-            raise InputError(f"{folds} folds need {folds} people of each label; use fewer folds.")
-        order = np.lexsort((_keys(len(labels), random), labels))
-        found = np.empty(len(labels), dtype=np.uint8)
-        found[order] = np.arange(len(labels)) % folds
-    else:
-        found = _grouped_folds(labels, folds, np.asarray(groups), random)
-    # Which fold came first would tell of labels or of the largest group.
-    names: FoldNumbers = np.argsort(_keys(folds, random)).astype(np.uint8)
-    return names[found]
-
-
-def _grouped_folds(
-    labels: npt.NDArray[np.int64], folds: int, groups: npt.NDArray[Any], random: Random
-) -> FoldNumbers:
-    if groups.shape != labels.shape:
-        raise InputError(f"Groups hold one value for each of the {len(labels)} people; found {groups.size}.")
-    values, unit = np.unique(groups, return_inverse=True)
-    if len(values) < folds:
-        raise InputError(f"{folds} folds need {folds} groups at least; found {len(values)}.")
-    shares = np.stack([np.bincount(unit, labels == label, len(values)) for label in (0, 1)], axis=1)
-    shares /= np.maximum(shares.sum(axis=0), 1)
-    fold_of, filled = np.empty(len(values), dtype=np.uint8), np.zeros((folds, 2))
-    for chosen in np.lexsort((_keys(len(values), random), -np.bincount(unit))):
-        fold = int(np.argmin(filled @ shares[chosen]))
-        fold_of[chosen] = fold
-        filled[fold] += shares[chosen]
-    return fold_of[unit]
-
-
-def _keys(count: int, random: Random) -> npt.NDArray[np.uint64]:
-    return np.frombuffer(random(8 * count), dtype=np.uint64)
 
 
 def _check_asked(confirm: Confirm) -> None:
@@ -329,46 +270,13 @@ def _agree(
         raise PeerError(f"{peer.name} did not agree to what the search would disclose; nothing was started.")
 
 
-def _public_folds(plan: SearchPlan, people: int) -> FoldNumbers:
-    assert plan.seed is not None
-    seeds = range(plan.seed, plan.seed + plan.repeats)
-    return np.stack([k_folds(people, plan.folds, seed).astype(np.uint8) for seed in seeds])
-
-
-def _own_folds(
-    plan: SearchPlan,
-    labels: npt.NDArray[np.int64],
-    groups: npt.ArrayLike | None,
-    given: npt.ArrayLike | None,
-) -> FoldNumbers:
-    """Step 3 at the active party, checked: every part of every fold has both labels."""
-    if plan.seed is not None and (groups is not None or given is not None):
-        raise InputError("Folds come either from the plan's seed or from groups or folds of the active party.")
-    if given is not None:
-        found = _given_folds(plan, np.atleast_2d(np.asarray(given)), len(labels))
-    elif plan.seed is not None:
-        found = _public_folds(plan, len(labels))
-    else:
-        found = np.stack([drawn_folds(labels, plan.folds, groups) for _ in range(plan.repeats)])
-    for fold in range(plan.folds):
-        bads, people = ((found == fold) & (labels == 1)).sum(axis=1), (found == fold).sum(axis=1)
-        lacking = (bads == 0) | (bads == people) | (bads == labels.sum()) | (people - bads == (labels == 0).sum())
-        if lacking.any():
-            raise InputError("A fold, or all others together, has one label only: use fewer folds, or draw them anew.")
-    return found
-
-
-def _given_folds(plan: SearchPlan, given: npt.NDArray[Any], people: int) -> FoldNumbers:
-    if given.shape != (plan.repeats, people) or not np.isin(given, np.arange(plan.folds)).all():
-        raise InputError(f"Folds are {plan.repeats} x {people} numbers of 0 to {plan.folds - 1}.")
-    return given.astype(np.uint8)
-
-
 def _heard_folds(peer: Peer, plan: SearchPlan, people: int) -> FoldNumbers:
     told = peer.receive(Folds, numbers=(plan.repeats, people)).numbers
     for row in told:
         if not np.array_equal(np.unique(row), np.arange(plan.folds)):
-            raise PeerError(f"Frame Folds from {peer.name}: expected every fold of 0 to {plan.folds - 1}, and no other.")
+            raise PeerError(
+                f"Frame Folds from {peer.name}: expected every fold of 0 to {plan.folds - 1}, and no other."
+            )
     return told
 
 
@@ -391,8 +299,8 @@ def _checked_weights(
             largest = _weights(own, labels, folds[repeat] != fold, class_weight).max()
             if largest > bounds.min():
                 raise InputError(
-                    f"The largest weight in a training is {largest:g}, and the least weight_bound {bounds.min():g}: set "
-                    "it on both sides (it is public), to the largest weight or somewhat more."
+                    f"The largest weight in a training is {largest:g}, the least weight_bound {bounds.min():g}: set it "
+                    "on both sides (it is public), to the largest weight or somewhat more."
                 )
     return own
 

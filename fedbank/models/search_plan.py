@@ -31,7 +31,7 @@ from fedbank.protocols.product_parameters import (
     choose_transposed,
 )
 
-__all__ = ["Metric", "SearchDisclosure", "SearchPlan", "training_bytes"]
+__all__ = ["Final", "Metric", "SearchDisclosure", "SearchPlan", "training_bytes"]
 
 Metric = Literal["auc", "log loss", "ks"]
 Final = Literal["open", "shared", "none"]
@@ -74,7 +74,9 @@ class SearchPlan:
         shared = tuple(dataclasses.replace(one, open_weights=False) for one in self.settings)
         object.__setattr__(self, "settings", shared)
         if not shared or len(set(shared)) < len(shared):
-            raise InputError(f"A search needs settings that differ; found {len(shared)}, {len(set(shared))} of them new.")
+            raise InputError(
+                f"A search needs settings that differ; found {len(shared)}, {len(set(shared))} of them new."
+            )
         if not 2 <= self.folds <= MOST_FOLDS or self.repeats < 1 or self.variants < 1:
             raise InputError(
                 f"A search has 2 to {MOST_FOLDS} folds, 1 repeat and 1 variant at least; found {self.folds}, "
@@ -157,8 +159,10 @@ class SearchDisclosure:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What is disclosed, for a model card."""
-        return tuple(f"{step}: {to}: {what} ({amount})" if amount else f"{step}: {to}: {what}"
-                     for step, to, what, amount in self.rows)
+        return tuple(
+            f"{step}: {to}: {what} ({amount})" if amount else f"{step}: {to}: {what}"
+            for step, to, what, amount in self.rows
+        )
 
     def __str__(self) -> str:
         return "\n".join(
@@ -241,9 +245,10 @@ def _rows(plan: SearchPlan, people: int, active: int, passive: int) -> Iterator[
         yield (
             "folds",
             "passive",
-            "which person is in which fold; folds have equal shares of each label as far as whole people and groups "
-            "allow, and are random besides, so they tell nothing else of labels or groups",
-            f"{plan.repeats * people:,} fold numbers",
+            "which person is in which fold. Folds have equal shares of each label as far as whole people and groups "
+            "allow, and are random besides: whoever knows all labels of a fold but one can infer that one",
+            f"{plan.repeats * people:,} fold numbers, up to {_label_bits(plan, people):,.0f} bits about all labels "
+            "together",
         )
     yield (
         "trainings",
@@ -271,17 +276,32 @@ def _rows(plan: SearchPlan, people: int, active: int, passive: int) -> Iterator[
     yield "whole search", "nobody", "a gradient, a residual, a weight of a fold's model, the other party's weights", ""
 
 
+def _label_bits(plan: SearchPlan, people: int) -> float:
+    """Entropy of the counts of a label in folds that took no heed of labels, in bits, when half of the labels are 1:
+    so much less is open about labels once these counts are known to be equal."""
+    spread = 2 * math.pi * math.e * people / plan.folds / 4
+    return plan.repeats * (plan.folds - 1) * max(0.0, math.log2(spread) / 2)
+
+
 def _scores_text(plan: SearchPlan, active: int, passive: int) -> str:
     """What the active party learns of held-out people, and what it can make of it."""
     each, plural = plan.scores_each, "s" * (plan.scores_each > 1)
-    text = (
-        f"{each} score{plural} (log odds) of every person, each by a model that was trained without this person. A score "
-        "is the sum of both parties' parts; by regressing on its own columns the active party learns the passive "
-        f"part but for {active} unknown weights a model"
-    )
+    own = ""
     if plan.final == "open":
-        text += ", and about itself, as its own final weights differ little from those of the folds"
+        own = ", and nearly itself, as its own final weights differ little from those of the folds"
     known = f"whoever knows the passive columns of some {active + passive} people in a fold"
     if each >= passive:
-        return f"{text}. There are as many scores a person as passive columns ({passive}): {known} can in principle work out all columns of the others in it"
-    return f"{text}. {known[0].upper()}{known[1:]} learns {each} linear combination{plural} of the {passive} columns of the others in it"
+        end = (
+            f"There are as many scores a person as passive columns ({passive}): {known} can in principle work out all "
+            "columns of the others in it"
+        )
+    else:
+        end = (
+            f"{known[0].upper()}{known[1:]} learns {each} linear combination{plural} of the {passive} columns of the "
+            "others in it"
+        )
+    return (
+        f"{each} score{plural} (log odds) of every person, each by a model that was trained without this person. A "
+        "score is the sum of both parties' parts; by regressing on its own columns the active party learns the passive "
+        f"part but for {active} unknown weights a model{own}. {end}"
+    )
