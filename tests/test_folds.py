@@ -14,7 +14,7 @@ from fedbank.models.folds import drawn_folds, own_folds, public_folds
 from fedbank.models.logistic_design import LogisticParameters
 from fedbank.models.search_plan import SearchPlan
 
-LABELS = np.array([0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0])
+LABELS = np.array([0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0])  # divisible by three folds
 
 
 def plan(**changes):
@@ -49,7 +49,7 @@ def test_groups_are_balanced_by_label():
 
 
 def test_whoever_knows_the_random_numbers_reads_labels_off_the_folds():
-    """Why they are secret: of the 495 label vectors with four bads the known numbers leave a handful."""
+    """Why they are secret: of the 220 label vectors with three bads the known numbers leave some ten."""
     fixed = os.urandom(8 * len(LABELS))
     found = drawn_folds(LABELS, 3, random=lambda count: fixed[:count])
     vectors = []
@@ -66,7 +66,7 @@ def test_without_the_numbers_every_person_is_in_every_fold_alike():
     for fold in range(3):
         often = (draws == fold).mean(axis=0)
         assert np.abs(often - 1 / 3).max() < 5 * np.sqrt(2 / 9 / 4000)
-    together = (draws[:, :1] == draws[:, 1:]).mean(axis=0)  # with person 0, a good one of eight
+    together = (draws[:, :1] == draws[:, 1:]).mean(axis=0)  # with person 0, a good one of nine
     assert np.abs(together[LABELS[1:] == 1] - 1 / 3).max() < 5 * np.sqrt(2 / 9 / 4000)
     assert np.ptp(together[LABELS[1:] == 0]) < 8 * np.sqrt(1 / 4 / 4000)
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from dealer import DealtReceiver, DealtSender
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import GridSearchCV, PredefinedSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -65,10 +65,13 @@ def estimators(converse):
 
     def play_active(peer):
         found = clone(active).fit(OWN, names, peer=peer, confirm=True, sources=ours, folds=np.arange(PEOPLE) % 2)
-        return found, found.predict_proba(OWN, peer=peer)
+        chances = found.predict_proba(OWN, peer=peer)
+        assert found.score(OWN, names, peer=peer) == roc_auc_score(LABELS, 1 - chances[:, 1])
+        return found, chances
 
     def play_passive(peer):
         found = clone(passive).fit(THEIRS, peer=peer, confirm=True, sources=others)
+        found.answer(THEIRS, peer=peer)
         found.answer(THEIRS, peer=peer)
         return found
 
@@ -175,6 +178,16 @@ class TestConventions:
         with pytest.raises(NotFittedError):
             PassiveSearch(PassiveLogisticRegression(), {"C": [1.0]}).answer(THEIRS, peer=saying([]))
 
+    def test_trainings_that_have_not_converged_are_told(self, no_trainings, saying, monkeypatch):
+        search = PassiveSearch(PassiveLogisticRegression(), {"C": [1.0, 2.0]}, folds=2, refit=False)
+        search.fit(THEIRS, peer=saying([*heard(search.plan), folds(), BestSetting(1)]), confirm=True)
+        assert search.best_params_ == {"C": 2.0}
+        monkeypatch.setattr(
+            model_search.logistic, "passive", lambda *given, **named: iter([SimpleNamespace(short=False)])
+        )
+        with pytest.warns(ConvergenceWarning, match="In 4 of 4 trainings"):
+            search.fit(THEIRS, peer=saying([*heard(search.plan), folds(), BestSetting(1)]), confirm=True)
+
 
 class TestConsent:
     @pytest.mark.parametrize("confirm", [False, None, "yes", 1])
@@ -233,7 +246,11 @@ class TestWhatIsHeard:
     def test_kinds_and_counts(self, estimators):
         kinds = Counter((frame.direction, frame.kind) for frame in estimators.left_peer.transcript)
         own = {"SearchTerms": (1, 1), "Consent": (1, 1), "Folds": (1, 0), "BestSetting": (1, 0), "OwnWeights": (1, 1)}
-        own |= {"Terms": (9, 9), "OpenedBits": (9, 9), "PartialScores": (0, 9)}  # 8 trainings and the final model
+        own |= {
+            "Terms": (9, 9),
+            "OpenedBits": (9, 9),
+            "PartialScores": (0, 10),
+        }  # 8 trainings, the final model; 2 scorings
         for kind, (sent, received) in own.items():
             assert (kinds["sent", kind], kinds["received", kind]) == (sent, received), kind
         shares = {"PlainNumbers", "PlainFactors", "PlainShare", "MaskedChoices", "MaskedTables"}

@@ -1,6 +1,7 @@
 """What a search says before it starts: every disclosure, the totals, and an estimate of bytes that is right."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,15 @@ def test_the_whole_text_of_a_small_plan():
     )
     assert "a weight of a fold's model" in told(PLAN, "nobody")["whole search"][0]
     assert all(sentence in str(found) for sentence in found.sentences)
+
+
+def test_the_page_shows_what_is_said():
+    page = (Path(__file__).parents[1] / "docs" / "model-selection.md").read_text(encoding="utf-8")
+    plan = dataclasses.replace(PLAN, settings=tuple(dataclasses.replace(one, passes=40) for one in SETTINGS))
+    shown = [line.strip() for line in page.splitlines() if line.startswith("    ")]
+    for line in str(plan.disclosures(5000, 11, 20)).splitlines():
+        step, end = line.split(":")[0], line.rpartition("(")[2]
+        assert any(one.startswith(step) and one.endswith(end) for one in shown), line
 
 
 def test_every_part_of_the_plan_changes_what_is_said():

@@ -12,18 +12,20 @@ Nothing starts unless both agree to what the search will disclose (`confirm`). T
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.validation import check_is_fitted
 
 from fedbank.models.bin_counts import InputError
 from fedbank.models.logistic_regression import ENGINES, ActiveLogisticRegression, PassiveLogisticRegression
-from fedbank.models.model_search import Confirm, active_search, passive_search
+from fedbank.models.model_search import Confirm, active_search, measured, passive_search
 from fedbank.models.search_plan import Final, Metric, SearchPlan
 from fedbank.talk.peer import Peer
 
@@ -89,6 +91,13 @@ class _Search(BaseEstimator):  # type: ignore[misc]
         return len(self._candidates()[1])
 
     def _remember(self, folds: npt.NDArray[np.uint8], short: npt.NDArray[np.bool_], candidates: Settings) -> None:
+        if not short.all():
+            warnings.warn(
+                f"In {short.size - short.sum()} of {short.size} trainings the last step was not short (`converged` in "
+                "`cv_results_`): raise passes on both sides, or leave weak penalties out.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
         self.folds_, self.n_splits_ = folds, self.folds * self.repeats
         self.cv_results_: dict[str, Any] = {"params": candidates, "converged": short.mean(axis=(0, 2))}
         for name in sorted({name for one in candidates for name in one}):
@@ -179,7 +188,7 @@ class ActiveSearch(_Search):
         return self
 
     def decision_function(self, X: Any, *, peer: Peer) -> Floats:
-        """Return the log odds under the final model; meets `PassiveSearch.answer`, as the next three do."""
+        """Return the log odds under the final model; meets `PassiveSearch.answer`, as all below do."""
         check_is_fitted(self, "best_estimator_")
         return np.asarray(self.best_estimator_.decision_function(X, peer=peer))
 
@@ -192,6 +201,11 @@ class ActiveSearch(_Search):
         """Return the likelier label of each person."""
         check_is_fitted(self, "best_estimator_")
         return np.asarray(self.best_estimator_.predict(X, peer=peer))
+
+    def score(self, X: Any, y: npt.ArrayLike, *, peer: Peer) -> float:
+        """Return the metric of the search on these people, higher is better."""
+        z = self.decision_function(X, peer=peer)
+        return measured(self.metric, (np.asarray(y) == self.classes_[1]).astype(np.int64), z)
 
     def _measure(self, values: Floats) -> None:
         by_split = values.transpose(0, 2, 1).reshape(self.n_splits_, -1)

@@ -62,6 +62,7 @@ __all__ = [
     "PassiveFound",
     "SearchTerms",
     "active_search",
+    "measured",
     "passive_search",
 ]
 
@@ -159,7 +160,7 @@ def active_search(
     folds : (repeats, people), to use these instead of drawing them; whoever can guess how they came from labels learns
         labels from them
     engine : `private_product`, or `plain_product`, which protects nothing
-    sources : correlations, for tests
+    sources : correlations, for tests: all trainings take from the same, which real ones must not do
     threads : of the native core
 
     Raises
@@ -200,7 +201,7 @@ def active_search(
         short[repeat, candidate, fold] = state.short
         z = logistic.active_scores(peer, state, design, X[held], engine=engine, threads=threads)
         scores[repeat, candidate, held] = z
-        values[repeat, candidate, fold] = _measured(plan.metric, labels[held], z)
+        values[repeat, candidate, fold] = measured(plan.metric, labels[held], z)
     peer.progress("search", plan.trainings, plan.trainings)
     best = int(np.argmax(values.mean(axis=(0, 2))))
     peer.send(BestSetting(best // plan.variants))
@@ -310,8 +311,8 @@ def _weights(own: Floats, labels: npt.NDArray[np.int64], kept: Bools, class_weig
     return np.asarray(own[kept] * compute_sample_weight(class_weight, labels[kept]))
 
 
-def _measured(metric: Metric, labels: npt.NDArray[np.int64], z: Floats) -> float:
-    """The metric of held-out people, higher is better."""
+def measured(metric: Metric, labels: npt.NDArray[np.int64], z: Floats) -> float:
+    """Return the metric of log odds z, higher is better; errors as in `evaluation.auc`."""
     if metric == "log loss":
         return -float(log_loss(labels, sigmoid(z)))
     return auc(labels, z) if metric == "auc" else ks(labels, z)
