@@ -24,7 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fedbank.models import logistic
+from fedbank.models import logistic, logistic_opening
 from fedbank.models.bin_counts import InputError
 from fedbank.models.logistic_design import Design, LogisticParameters, design_of
 from fedbank.models.trees import sigmoid
@@ -130,7 +130,7 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
         self.state_, self.design_ = state, design
         self.mean_, self.scale_, self.n_iter_, self.converged_ = design.mean, design.scale, state.passes, state.short
         if self.weights == "open":
-            own = logistic.open_weights(peer, state, active=active)
+            own = logistic_opening.open_weights(peer, state, active=active)
             coefficients, intercept = design.coefficients(own)
             self.coef_ = coefficients[None, :]
             if active:
@@ -246,11 +246,11 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
         check_is_fitted(self, "state_")
         if self.weights == "shared":
             table = validate_data(self, X, reset=False, dtype=np.float64, ensure_min_features=0)
-            return logistic.active_scores(
+            return logistic_opening.active_scores(
                 peer, self.state_, self.design_, table, engine=self._engine, threads=self.threads
             )
         own = self._own_scores(X) + self.intercept_[0]
-        return np.asarray(own + peer.receive(logistic.PartialScores, values=(len(own),)).values)
+        return np.asarray(own + peer.receive(logistic_opening.PartialScores, values=(len(own),)).values)
 
     def predict_proba(self, X: Any, *, peer: Peer) -> Floats:
         """Return the probability of each class, float64 (rows, 2)."""
@@ -288,9 +288,11 @@ class PassiveLogisticRegression(_LogisticRegression):
         check_is_fitted(self, "state_")
         if self.weights == "shared":
             table = validate_data(self, X, reset=False, dtype=np.float64)
-            logistic.passive_scores(peer, self.state_, self.design_, table, engine=self._engine, threads=self.threads)
+            logistic_opening.passive_scores(
+                peer, self.state_, self.design_, table, engine=self._engine, threads=self.threads
+            )
         else:
-            peer.send(logistic.PartialScores(self._own_scores(X)))
+            peer.send(logistic_opening.PartialScores(self._own_scores(X)))
 
 
 def _weights(sample_weight: npt.ArrayLike | None, class_weight: Any, labels: npt.NDArray[Any]) -> Floats | None:
