@@ -312,9 +312,9 @@ def no_trainings(monkeypatch):
     monkeypatch.setattr(model_search.logistic, "active", trained)
     monkeypatch.setattr(model_search.logistic, "passive", trained)
     monkeypatch.setattr(
-        model_search.logistic, "active_scores", lambda peer, state, design, X, **named: state.C * X[:, 0]
+        model_search.logistic_opening, "active_scores", lambda peer, state, design, X, **named: state.C * X[:, 0]
     )
-    monkeypatch.setattr(model_search.logistic, "passive_scores", lambda *given, **named: None)
+    monkeypatch.setattr(model_search.logistic_opening, "passive_scores", lambda *given, **named: None)
 
 
 THREE = SearchPlan(tuple(LogisticParameters(C=C) for C in (2.0, 1.0, 3.0)), folds=2, metric="auc", final="none")

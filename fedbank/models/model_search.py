@@ -7,7 +7,7 @@ that it discloses.
    draw them from the plan's public number, without regard to labels.
 4. For every repeat, candidate (setting and class weight) and fold: a training (`logistic`) on the people of all other
    folds, its weights staying shared; then scores of the people held out, opened to the active party
-   (`logistic.active_scores`).
+   (`logistic_opening`).
 5. The active party takes the mean of the metric over folds and tells the number of the best setting. The first wins
    a tie. What it measured, and which class weight was best, it keeps.
 
@@ -41,7 +41,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
 from fedbank.errors import PeerError, UsageError
-from fedbank.models import logistic
+from fedbank.models import logistic, logistic_opening
 from fedbank.models.bin_counts import InputError
 from fedbank.models.binning import checked_labels
 from fedbank.models.evaluation import auc, ks
@@ -199,7 +199,7 @@ def active_search(
         )
         state = deque(states, 1)[0]
         short[repeat, candidate, fold] = state.short
-        z = logistic.active_scores(peer, state, design, X[held], engine=engine, threads=threads)
+        z = logistic_opening.active_scores(peer, state, design, X[held], engine=engine, threads=threads)
         scores[repeat, candidate, held] = z
         values[repeat, candidate, fold] = measured(plan.metric, labels[held], z)
     peer.progress("search", plan.trainings, plan.trainings)
@@ -231,7 +231,7 @@ def passive_search(
         states = logistic.passive(peer, X[~held], parameters, engine=engine, sources=sources, threads=threads)
         state = deque(states, 1)[0]
         short[repeat, candidate, fold] = state.short
-        logistic.passive_scores(peer, state, design, X[held], engine=engine, threads=threads)
+        logistic_opening.passive_scores(peer, state, design, X[held], engine=engine, threads=threads)
     peer.progress("search", plan.trainings, plan.trainings)
     setting = peer.receive(BestSetting).setting
     if not 0 <= setting < len(plan.settings):

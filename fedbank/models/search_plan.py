@@ -19,12 +19,12 @@ from typing import Literal
 
 from fedbank.models.bin_counts import InputError
 from fedbank.models.logistic_design import WEIGHT_RING, LogisticParameters, Scales
+from fedbank.models.logistic_opening import FURTHEST
 from fedbank.protocols.comparison import plan_of
 from fedbank.protocols.private_sigmoid import COMPARED
 from fedbank.protocols.product_parameters import (
     Ciphertexts,
     MatrixProduct,
-    Sizes,
     SlotProduct,
     choose_slots,
     choose_times,
@@ -87,6 +87,8 @@ class SearchPlan:
                 "A search chooses by 'auc', 'log loss' or 'ks', and the final model is 'open', 'shared' or 'none'; "
                 f"found {self.metric!r} and {self.final!r}."
             )
+        if any(one.coding != "numbers" for one in shared):
+            raise InputError("A search tries settings for columns of numbers, coding='numbers'.")
         if self.seed is not None and not 0 <= self.seed <= 2**63:
             raise InputError(f"The seed of a search is None or 0 to 2^63; found {self.seed}.")
         if self.trainings > MOST_TRAININGS:
@@ -177,8 +179,7 @@ class SearchDisclosure:
 def training_bytes(scales: Scales) -> float:
     """Return an estimate of what one training moves, both ways together: products exactly, transfers by their sizes."""
     passes, moved = scales.parameters.passes, float(SETUP_BYTES)
-    for columns in (scales.passive, scales.active):
-        sizes = scales.products(columns)
+    for sizes in scales.products:
         moved += _product_bytes([choose_times(sizes), choose_transposed(sizes)], passes)
     moved += _product_bytes([choose_slots(scales.sigmoid.products)], passes)
     bits, forward, backward = _transfers(scales)
@@ -202,8 +203,7 @@ def _line_bytes(plan: SearchPlan, people: int, active: int, passive: int) -> flo
 
 def _scoring_bytes(plan: SearchPlan, held: int, people: int, active: int, passive: int) -> float:
     scales = Scales(max(2, people - held), active, passive, plan.settings[0])
-    bound = 2 ** (scales.entry_bits + 12)
-    products = [choose_times(Sizes(held, columns, scales.bits, bound)) for columns in (active, passive)]
+    products = [choose_times(sizes) for sizes in scales.scoring(held, 2 ** (scales.entry_bits + FURTHEST))]
     return _product_bytes(products, 1) + 8 * held
 
 
@@ -218,20 +218,15 @@ def _transfers(scales: Scales) -> tuple[float, tuple[float, float, float], float
     people, rows, ring = scales.samples, scales.rows, scales.sigmoid.ring
     columns = scales.active + scales.passive
     shrunk = 2 * columns if scales.parameters.lasso else 0
-    both_ways = [(people, ring), (columns, WEIGHT_RING), (shrunk, WEIGHT_RING)]
-    one_way = [
-        *((people, ring), (rows, scales.bits)),
-        *((columns, WEIGHT_RING), (2 * columns, WEIGHT_RING), (columns, WEIGHT_RING)),
-        (2 * columns * WEIGHT_RING, WEIGHT_RING),
-    ]
-    bits = sum(2 * count * (1 + width) for count, width in both_ways)
-    bits += sum(count * (1 + width) for count, width in one_way)
+    weights = (
+        4 * columns + 2 * columns * WEIGHT_RING + (columns + shrunk) * (WEIGHT_RING + 1)
+    )  # lifts, products, choices
+    forward = 2 * people + rows + weights
+    bits = 3 * people * (1 + ring) + rows * (1 + scales.bits) + weights * (1 + WEIGHT_RING)
     bits += 2 * people * SCORE_SIGN + (1 + shrunk) * WEIGHT_SIGN
     plan = plan_of(COMPARED - 1)
     nodes = sum(map(len, plan.levels))
-    back = sum(count for count, _ in both_ways)
-    single = back + sum(count for count, _ in one_way)
-    return bits, (single, 2 * people * len(plan.leaves), 2 * people * nodes), back
+    return bits, (forward, 2 * people * len(plan.leaves), 2 * people * nodes), people
 
 
 def _rows(plan: SearchPlan, people: int, active: int, passive: int) -> Iterator[tuple[str, str, str, str]]:
