@@ -61,7 +61,7 @@ from fedbank.protocols.vole import SilentReceiver, SilentSender
 from fedbank.talk.codec import I64, Message
 from fedbank.talk.peer import Peer
 
-__all__ = ["LogisticState", "PassiveBins", "Products", "Terms", "active", "passive"]
+__all__ = ["LogisticState", "LogisticTerms", "PassiveBins", "Products", "active", "passive"]
 
 MOMENTUM = 5
 MOMENTUM_BITS = 12  # of b_k
@@ -74,7 +74,7 @@ Columns = WhitenedColumns | WoeColumns
 
 
 @dataclass(frozen=True, repr=False)
-class Terms(Message):
+class LogisticTerms(Message):
     """Either -> other: people, own columns, the hash of the parameters, passes done; reveals: these."""
 
     samples: int
@@ -153,7 +153,7 @@ def active(
     """
     design, weights = design_of(X, parameters, active=True), _checked_weights(sample_weight, len(X), parameters)
     labels = checked_labels(y, len(X))
-    terms = _agree(peer, Terms(len(X), design.columns, parameters.digest, state.passes if state else 0))
+    terms = _agree(peer, LogisticTerms(len(X), design.columns, parameters.digest, state.passes if state else 0))
     scales = Scales(len(X), design.columns, terms.columns, parameters)
     if parameters.coding == "woe":
         bins = peer.receive(PassiveBins, widths=(terms.columns,))
@@ -198,7 +198,7 @@ def passive(
     if isinstance(X, BinCodes) != (parameters.coding == "woe"):
         raise UsageError("Logistic regression: a passive party gives bin codes for coding 'woe', else numbers.")
     shrink_by = np.zeros(X.shape[1])
-    terms = _agree(peer, Terms(len(X), X.shape[1], parameters.digest, state.passes if state else 0))
+    terms = _agree(peer, LogisticTerms(len(X), X.shape[1], parameters.digest, state.passes if state else 0))
     scales = Scales(len(X), terms.columns, X.shape[1], parameters)
     matrix: Dense | OneHot
     if isinstance(X, BinCodes):
@@ -270,10 +270,10 @@ class _Labels:
         return found
 
 
-def _agree(peer: Peer, own: Terms) -> Terms:
+def _agree(peer: Peer, own: LogisticTerms) -> LogisticTerms:
     """Exchange sizes and check that both sides mean the same training."""
     peer.send(own)
-    theirs = peer.receive(Terms, parameters=32)
+    theirs = peer.receive(LogisticTerms, parameters=32)
     if theirs.samples != own.samples:
         raise PeerError(f"{peer.name} trains on {theirs.samples} people, this side on {own.samples}: align them first.")
     if theirs.parameters != own.parameters:
@@ -390,14 +390,15 @@ def _accelerated(
 ) -> tuple[LogisticState, Words]:
     """Step 4 with momentum."""
     scales = state.scales
-    moved = state.ahead - gradient * np.uint64(scales.step)
+    factor, shift = scales.step_factor
+    moved = state.ahead - lowered(side, gradient * np.uint64(factor), WEIGHT_RING, shift)
     if shrink is not None:
         moved = _shrunk(side, moved, shrink)
     change = moved - state.weights
     step, short = np.split(_short(side, np.concatenate([state.ahead - moved, change]), scales), 2)
     uphill = side.signs(-side.product(step, short).sum(keepdims=True, dtype=np.uint64), WEIGHT_RING)
-    factor = round(state.passes / (state.passes + MOMENTUM) * 2**MOMENTUM_BITS)
-    momentum = lowered(side, change * np.uint64(factor), WEIGHT_RING, MOMENTUM_BITS)
+    held = round(state.passes / (state.passes + MOMENTUM) * 2**MOMENTUM_BITS)
+    momentum = lowered(side, change * np.uint64(held), WEIGHT_RING, MOMENTUM_BITS)
     ahead = moved + side.selected(np.repeat(side.inverted(uphill), len(change)), momentum)
     length = side.product(step, step).sum(keepdims=True, dtype=np.uint64)
     return replace(state, passes=state.passes + 1, weights=moved, ahead=ahead), length
@@ -434,9 +435,7 @@ def _shrunk(side: Side, weights: Words, by: Words) -> Words:
 
 def _checked_weights(given: npt.ArrayLike | None, rows: int, parameters: LogisticParameters) -> Floats:
     """Sample weights over the largest that is allowed."""
-    if given is None:
-        return np.full(rows, 1.0 / parameters.weight_bound)
-    weights = np.asarray(given, dtype=np.float64)
+    weights = np.ones(rows) if given is None else np.asarray(given, dtype=np.float64)
     if weights.shape != (rows,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise UsageError(f"Sample weights are {rows} finite numbers of at least 0; found shape {weights.shape}.")
     if weights.max() > parameters.weight_bound:
