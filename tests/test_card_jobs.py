@@ -23,8 +23,9 @@ from fedbank.models.column_bins import one_hot
 from fedbank.models.evaluation import OUT_OF_TIME, TEST, TRAIN, k_folds
 from fedbank.models.model_card import ModelCard
 from fedbank.models.shared_card import PartialPoints, SharedCardHalf, active_points, passive_points
-from fedbank.party import card_training, programs
-from fedbank.party.card_training import CardProgress, CardRows, train_card_active, train_card_passive
+from fedbank.party import card_progress, card_training, programs
+from fedbank.party.card_progress import CardProgress
+from fedbank.party.card_training import CardRows, train_card_active, train_card_passive
 from fedbank.party.checkpoint import Checkpoint, table_hash
 from fedbank.party.halves import read_half, save_half
 from fedbank.party.job import Job, parse
@@ -307,13 +308,13 @@ class TestResuming:
     ) -> None:
         with pytest.raises(UsageError, match="power"):
             self.play(converse, tmp_path, Breaking, resume=False)
-        monkeypatch.setattr(card_training, "_digest", lambda design: bytes(32))
+        monkeypatch.setattr(card_progress, "_digest", lambda design: bytes(32))
         with pytest.raises(UsageError, match="belongs to other bins than this table gives now: start anew"):
             self.play(converse, tmp_path, Checkpoint, resume=True)
 
     def test_progress_shows_no_share(self) -> None:
         shares = np.array([1234567], dtype=np.int64)
-        assert "1234567" not in repr(CardProgress(1, 0, 1, 0, bytes(32), shares, shares))
+        assert "1234567" not in repr(CardProgress(1, 0, 1, 0, bytes(32), shares, shares, shares[None], shares))
 
 
 class TestHalvesOnDisk:
@@ -596,6 +597,7 @@ class TestWrongInputs:
             "start": "width",
             "merge": "chi",
             "C": 0.04,
+            "solver": "accelerated",
             "passes": 61,
             "tolerance": 0.002,
             "class_weight": "balanced",

@@ -26,6 +26,7 @@ class CardParameters(BaseModel):
     merge : "chi" or "monotone" merges bins of the active party's own columns by its labels; None leaves them. Columns
         of a passive party are never merged: nobody who knows their bins knows labels
     C : inverse strength of the ridge on the coefficients of bins, as in scikit-learn
+    solver : of the regression, see `LogisticParameters`
     passes, tolerance : passes over the data, all of them; the last step is to be shorter than the tolerance (one bit
         for both parties says whether it was)
     class_weight : "balanced" gives goods and bads the same weight in all; the weights are the active party's secret
@@ -43,7 +44,8 @@ class CardParameters(BaseModel):
     start: Literal["quantile", "width"] = "quantile"
     merge: Merge | None = None
     C: float = Field(0.03, gt=0, le=1e6)
-    passes: int = Field(60, ge=1, le=100_000)
+    solver: Literal["quasi-newton", "accelerated"] = "quasi-newton"
+    passes: int = Field(40, ge=1, le=100_000)
     tolerance: float = Field(1e-3, gt=0)
     class_weight: Literal["balanced"] | None = None
     weight_bound: float | None = Field(None, gt=0)
@@ -76,6 +78,7 @@ class CardParameters(BaseModel):
         """The parameters of the regression over bins."""
         return LogisticParameters(
             C=self.C,
+            solver=self.solver,
             passes=self.passes,
             tolerance=self.tolerance,
             standardise=False,

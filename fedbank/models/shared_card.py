@@ -137,7 +137,7 @@ class SharedCardHalf:
         """This side's shares as the protocol takes them."""
         shares = np.array(self.shares, dtype=np.uint64)
         scales = Scales(self.samples, *self.columns, self.parameters)
-        return LogisticState(self.parameters.passes, shares, shares, scales, True)
+        return LogisticState(self.parameters.passes, shares, shares, scales)
 
     @property
     def design(self) -> Design:

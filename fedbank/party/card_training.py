@@ -30,7 +30,6 @@ Held by `tests/test_card_jobs.py`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -48,10 +47,11 @@ from fedbank.models.card_parameters import CardParameters
 from fedbank.models.column_bins import Codes, TableBins, one_hot
 from fedbank.models.evaluation import TEST, TRAIN
 from fedbank.models.logistic import LogisticState
-from fedbank.models.logistic_design import Design, LogisticParameters, Scales, design_of
+from fedbank.models.logistic_design import Design, LogisticParameters, design_of
 from fedbank.models.merging import BinningReport
 from fedbank.models.shared_card import CardHalf, SharedCardHalf, active_points, dummies, passive_points
 from fedbank.models.vertical_scorecard import centred_parts, half_of_parts
+from fedbank.party.card_progress import DIMENSIONS, CardProgress, progress_of, state_of
 from fedbank.party.job import Job
 from fedbank.party.people import (
     TOGETHER,
@@ -69,12 +69,11 @@ from fedbank.party.people import (
 )
 from fedbank.protocols import plain_product, private_product
 from fedbank.protocols.product_parameters import Sizes, scheme_of
-from fedbank.talk.codec import I64, Message
+from fedbank.talk.codec import Message
 from fedbank.talk.peer import Peer
 
 __all__ = [
     "ActiveCardResult",
-    "CardProgress",
     "CardRows",
     "PassiveCardResult",
     "product_engine",
@@ -84,7 +83,6 @@ __all__ = [
 
 STORED_EVERY = 5  # passes; the two sides are one pass apart at the most, so they have the same stored ones but the last
 JUDGED_DIGITS = 3  # people with the same bins have the same log odds but for the rounding of shares
-DIMENSIONS = {"design": 0, "weights": 1, "ahead": 1}
 
 Floats = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.bool_]
@@ -97,19 +95,6 @@ class CardRows(Message):
 
     trained: bytes
     scored: bytes
-
-
-@dataclass(frozen=True, repr=False)
-class CardProgress(Message):
-    """Never sent, but stored: one side's shares after so many passes, and a hash of the columns that they belong to."""
-
-    passes: int
-    short: int
-    active: int
-    passive: int
-    design: bytes
-    weights: I64
-    ahead: I64
 
 
 @dataclass(frozen=True, repr=False)
@@ -301,7 +286,7 @@ def _last(
     for last in states:
         ended = last.passes == last.scales.parameters.passes
         if kept and setting.checkpoint and (ended or last.passes % STORED_EVERY == 0):
-            setting.checkpoint.store(last.passes, _progress(last, design))
+            setting.checkpoint.store(last.passes, progress_of(last, design))
     assert last is not None  # noqa: S101 - a job has at least one pass
     _protected(setting, (*last.scales.products, last.scales.sigmoid.products))
     if not last.short:
@@ -365,30 +350,12 @@ def _hear_rows(peer: Peer, people: int) -> tuple[Bits, Bits]:
     return trained, scored
 
 
-def _progress(state: LogisticState, design: Design) -> CardProgress:
-    sizes = (state.scales.active, state.scales.passive)
-    shares = (state.weights.view(np.int64), state.ahead.view(np.int64))
-    return CardProgress(state.passes, int(state.short), *sizes, _digest(design), *shares)
-
-
 def _stored(
     setting: Setting, after: int, design: Design, agreed: LogisticParameters, samples: int
 ) -> LogisticState | None:
     """The state after so many passes of the run that goes on; None for a start."""
     found = restored(setting, after, CardProgress, DIMENSIONS)
-    if found is None:
-        return None
-    count = found.active + found.passive
-    if found.design != _digest(design) or not len(found.weights) == len(found.ahead) == count:
-        raise UsageError("The checkpoint belongs to other bins than this table gives now: start anew.")
-    shares = (found.weights.view(np.uint64), found.ahead.view(np.uint64))
-    scales = Scales(samples, found.active, found.passive, agreed)
-    return LogisticState(found.passes, *shares, scales, bool(found.short))
-
-
-def _digest(design: Design) -> bytes:
-    parts = (design.mean, design.scale, design.mixing)
-    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).digest()
+    return state_of(found, design, agreed, samples) if found else None
 
 
 def _regression(job: Job, kept: bool) -> LogisticParameters:
