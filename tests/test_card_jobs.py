@@ -24,6 +24,7 @@ from fedbank.models.evaluation import OUT_OF_TIME, TEST, TRAIN, k_folds
 from fedbank.models.model_card import ModelCard
 from fedbank.models.shared_card import PartialPoints, SharedCardHalf, active_points, passive_points
 from fedbank.party import card_progress, card_training, programs
+from fedbank.party.card_account import card_disclosures
 from fedbank.party.card_progress import CardProgress
 from fedbank.party.card_training import CardRows, train_card_active, train_card_passive
 from fedbank.party.checkpoint import Checkpoint, table_hash
@@ -233,6 +234,21 @@ class TestWhoLearnsWhat:
         told = {kind for _, kind, _ in self.frames(opened, "sent")}
         assert not {"PartialPoints", "PartialScores"} & told
 
+    def test_a_report_lists_what_the_job_opens_and_nothing_else(self) -> None:
+        def told(card: Mapping[str, Any], **more: Any) -> set[tuple[str, str]]:
+            content = parse(Job, job(card, **more), "Job")
+            return {(line.to, line.step) for line in card_disclosures(content, 10)}
+
+        private = {"engine": {"name": "hint"}}
+        both = {("bank", "train"), ("regulator", "train"), ("regulator", "score")}
+        assert told({"points": "shared"}, **private) == told({}, **private) == both
+        assert told({}, compare_alone=True, **private) == both | {("regulator", "judge")}
+        assert told({}, rows={"test": 0, "folds": 3}, **private) == both | {("regulator", "judge")}
+        for points, word in (("open", "points of its own bins"), ("shared", "the points of bins are nobody's")):
+            lines = list(card_disclosures(parse(Job, job({"points": points}), "Job"), 10))
+            assert any(word in line.what for line in lines)
+            assert {line.to for line in lines if "PLAINTEXT" in line.what} == set(BOTH)
+
 
 class TestBadPeers:
     @pytest.mark.parametrize("points", [[1.0], [1.0, 2.0, 3.0], [1.0, np.nan], [1.0, np.inf]])
@@ -370,7 +386,7 @@ name = "card"
 active = "regulator"
 passive = ["bank"]
 model = "scorecard"
-compare_alone = true
+compare_alone = false
 
 [rows]
 test = 0.3
@@ -379,7 +395,7 @@ seed = 3
 [scorecard]
 bins = 3
 solver = "accelerated"
-passes = 4
+passes = 2
 points = "open"
 
 [engine]
@@ -419,6 +435,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, small_tables: dict[str, pd
     write_job(case)
     path = case.folder / "regulator" / "party.toml"
     path.write_text(path.read_text(encoding="utf-8") + CARD_FACTS, encoding="utf-8")
+    case.edit("bank", 'language = "en"', 'language = "zh"')
     return case, case.both(), case.both("score")
 
 
@@ -476,10 +493,11 @@ class TestPrograms:
             shown = [line["points"] for line in report["model"]["points"]]
             assert shown == [value for values in half.points for value in values]
             told = {(line["to"], line["step"]) for line in report["disclosed"]}
-            assert told >= {("bank", "train"), ("regulator", "train"), ("regulator", "score"), ("regulator", "judge")}
+            assert told >= {("bank", "train"), ("regulator", "train"), ("regulator", "score")}
             assert ("bank", "score") not in told
             page = (case.home(party) / "report.html").read_text(encoding="utf-8")
-            assert "Points of own bins" in page and "below " in page
+            words = {"regulator": ("Points of own bins", "Scorecard"), "bank": ("本方各分箱的分数", "评分卡")}[party]
+            assert [word in page for word in (*words, "below ")] == [True, True, True]
 
     def test_the_model_card_says_what_people_wrote_and_what_ran(self, trained: Any) -> None:
         case = trained[0]
@@ -495,7 +513,7 @@ class TestPrograms:
         assert ("Scheme", "RLWE products") in mine.scheme
         pages = {party: (case.home(party) / "report.html").read_text(encoding="utf-8") for party in BOTH}
         assert "A. Example (model risk), 2025-03-04" in pages["regulator"]
-        assert "Not approved yet" in pages["bank"] and "Not approved yet" not in pages["regulator"]
+        assert "尚未审批" in pages["bank"] and "Not approved yet" not in pages["regulator"]
 
 
 def in_two_threads(case: Any, work: Callable[[Path, Path], Any]) -> dict[str, Any]:
@@ -510,7 +528,7 @@ class TestInThisProcess:
     """The programs on two threads, with the mock."""
 
     def test_shared_points_train_and_score(self, case: Any) -> None:
-        write_job(case, mock="yes", points='"shared"', passes="2", compare_alone="false")
+        write_job(case, mock="yes", points='"shared"', passes="2")
         trained = in_two_threads(case, programs.run)
         assert set(trained["bank"].files) == {"model half", "model card", "report"}
         scored = in_two_threads(case, programs.score)
@@ -546,7 +564,7 @@ class TestInThisProcess:
             )
 
     def test_a_last_step_that_is_too_long_is_said_and_reported_and_warns_nobody(self, case: Any) -> None:
-        write_job(case, mock="yes", passes="1", test="0.0", compare_alone="false")
+        write_job(case, mock="yes", passes="1", test="0.0")
         ending, other = case.facing("regulator")
         assert (ending.well, other) == (True, None)
         assert "train together: the last of 1 passes still moved the weights" in ending.output
@@ -558,7 +576,7 @@ class TestInThisProcess:
 
     def test_columns_that_say_nothing(self, case: Any) -> None:
         """A constant column and an empty one have points 0 at either party."""
-        write_job(case, mock="yes", test="0.0", compare_alone="false")
+        write_job(case, mock="yes", test="0.0")
         for party in BOTH:
             case.change(party, lambda frame: frame.assign(branch=7, nothing=np.nan))
         ending, other = case.facing("bank")

@@ -20,10 +20,10 @@ DIMENSIONS = {"design": 0, "weights": 1, "ahead": 1, "pairs": 2, "scalars": 1}
 
 @dataclass(frozen=True, repr=False)
 class CardProgress(Message):
-    """Never sent, but stored. A state of `models.logistic`, numbers modulo 2^64 as signed ones, and a hash of the
-    columns that it belongs to.
+    """Never sent, but stored: a state of `models.logistic` and a hash of the columns that it belongs to.
 
-    `pairs` : the rows of a quasi-Newton memory (s, y, gradient, direction), `scalars` its other numbers; no row without
+    Arrays are numbers modulo 2^64, as signed ones. `pairs` are the rows of a quasi-Newton memory (s, y, gradient,
+    direction), `scalars` its other numbers; both are empty without one.
     """
 
     passes: int

@@ -156,7 +156,7 @@ def train_card_active(peers: Mapping[str, Peer], table: Table, setting: Setting)
     views = [(job.passive[0], held_out), (job.active, held_out)] if job.compare_alone else []
     for view, judged in [*views, (TOGETHER, everybody)]:
         with steps(f"judge {view}"):
-            plan = list(_plan(view, part, folds, judged))
+            plan = list(_plan(job, view, part, folds, judged))
             margins[view] = _judged(peer, view, plan, people, setting) if plan else final
     with steps("evaluate"):
         evaluations, stability = judge_views(margins, people, part, folds)
@@ -196,11 +196,11 @@ def train_card_passive(peer: Peer, table: Table, setting: Setting, party: str) -
 
 
 def _plan(
-    view: str, part: npt.NDArray[np.uint8], folds: npt.NDArray[np.int16] | None, judged: Bits
+    job: Job, view: str, part: npt.NDArray[np.uint8], folds: npt.NDArray[np.int16] | None, judged: Bits
 ) -> Iterator[tuple[Bits, Bits]]:
     """Who trains and who is scored in each training that judges a view; none where the card itself serves."""
     if folds is not None:
-        for fold in range(int(folds.max()) + 1):
+        for fold in range(job.rows.folds):
             yield (part == TRAIN) & (folds != fold), judged & (folds == fold)
     elif view != TOGETHER:
         yield part == TRAIN, judged
