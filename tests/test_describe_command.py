@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fedbank.models.bin_counts import evidence
 from fedbank.models.binning import Binner
 from fedbank.party import describing
 from fedbank.party.job import Job
+from fedbank.protocols.alignment import align
 
 CORRELATION = '{ kind = "correlation" }'
 IV = '{ kind = "iv", to = "active" }'
@@ -43,18 +45,19 @@ def people(count: int) -> pd.DataFrame:
     return table
 
 
+def ended_with(case: Case, party: str) -> FedbankError | None:
+    """A party's work in this process: the error that it ended with."""
+    try:
+        describing.describe(case.folder / party / "party.toml", case.folder / party / "job.toml")
+    except FedbankError as error:
+        return error
+    return None
+
+
 def both_here(case: Case) -> dict[str, FedbankError | None]:
-    """Both parties' work on threads of this process, over a real line: the error that each ended with."""
-
-    def play(party: str) -> FedbankError | None:
-        try:
-            describing.describe(case.folder / party / "party.toml", case.folder / party / "job.toml")
-        except FedbankError as error:
-            return error
-        return None
-
+    """Both parties' work on threads of this process, over a real line."""
     with ThreadPoolExecutor(2) as threads:
-        return dict(zip(case.parties, threads.map(play, case.parties), strict=True))
+        return dict(zip(case.parties, threads.map(partial(ended_with, case), case.parties), strict=True))
 
 
 def content(case: Case, party: str) -> dict[str, Any]:
@@ -182,15 +185,18 @@ def test_a_job_keeps_its_requests_in_the_protocols_order(case: Case) -> None:
 
 
 def test_an_interrupted_description_tells_the_peer(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while the protocol runs: exit code 130 here, a sentence there, and a line in this side's ledger."""
+    """Ctrl-C while people are matched: exit code 130 here, a sentence there, and a line in this side's ledger."""
 
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+    def interrupted(peer: Any, ids: Any, kind: str, side: str, **options: Any) -> Any:
+        if side == "receiver":
+            raise KeyboardInterrupt
+        return align(peer, ids, kind, "sender", **options)
 
     ask(case, CORRELATION)
     monkeypatch.setattr(describing, "align", interrupted)
-    other = case.start("bank", "describe")
-    ended = case.command("regulator", "describe")
+    with ThreadPoolExecutor(1) as other:
+        answer = other.submit(ended_with, case, "bank")
+        ended = case.command("regulator", "describe")
     assert (ended.code, "Interrupted" in ended.output) == (130, True)
-    assert "regulator stopped at step 'match with bank'" in other.end().sentence
+    assert "regulator stopped at step 'match with bank'" in str(answer.result())
     assert len((case.folder / "regulator" / "store" / "ledger.jsonl").read_text(encoding="utf-8").splitlines()) == 1
