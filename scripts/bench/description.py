@@ -1,4 +1,4 @@
-"""Describing columns: CPU and traffic of each request at 100,000 people, ten columns at one party and twenty at another.
+"""Describing columns: CPU and traffic of each request at 100,000 people, ten columns at one party, twenty at another.
 
 Every request runs alone and opens to both parties where it can; "iv" and "woe" use ten bins a column and make their
 correlations with the peer. CPU seconds are those of both parties' threads in this process (standardising and binning
