@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fedbank.data.ids import ID_KINDS
 from fedbank.errors import UsageError
 from fedbank.models.card_parameters import CardParameters
+from fedbank.models.description_requests import CELLS_PER_NUMBER, Request, in_order
 from fedbank.models.trees import BoostingParameters
 from fedbank.protocols import (
     paillier_histogram,
@@ -23,7 +24,7 @@ from fedbank.protocols import (
 )
 from fedbank.protocols.histogram import Scheme
 
-__all__ = ["Engine", "Job", "RowSplit", "parse", "read_toml"]
+__all__ = ["Describe", "Engine", "Job", "RowSplit", "parse", "read_toml"]
 
 PartyName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 RESERVED = ("together", "authority")
@@ -89,6 +90,26 @@ class Engine(_Strict):
         return plain_histogram.SCHEME if self.name == "plaintext" else paillier_histogram.scheme(self.key_bits)
 
 
+class Describe(_Strict):
+    """What `fedbank describe` opens of the parties' columns, and to whom; training opens none of it.
+
+    Attributes
+    ----------
+    requests : see `fedbank.models.description_requests.Request`; each kind once at most
+    bins : of a column at the most, beside the one for missing values, where information values are asked for
+    cells_per_number : refuse if fewer cells, or labels, stand behind each number opened; 0: never refuse
+    """
+
+    requests: tuple[Request, ...] = ()
+    bins: int = Field(10, ge=2, le=255)
+    cells_per_number: int = Field(CELLS_PER_NUMBER, ge=0)
+
+    @pydantic.field_validator("requests")
+    @classmethod
+    def _each_once(cls, requests: tuple[Request, ...]) -> tuple[Request, ...]:
+        return in_order(requests)
+
+
 class Job(_Strict):
     """One agreed piece of work.
 
@@ -101,7 +122,7 @@ class Job(_Strict):
     alignment : the set intersection, "ecdh", "vole" or "vole-ot"; "auto" chooses by set sizes and line
         (`protocols.alignment`)
     model : "boosting" (trees) or "scorecard"; a scorecard takes one passive party
-    rows, boosting, scorecard, engine : see there; only the section of the model that is trained counts
+    rows, boosting, scorecard, engine, describe : see there; only the section of the model that is trained counts
     compare_alone : train each party's columns alone too, to show what working together brings
     blinding : jobs with the same label give a column the same blinded number; empty: new numbers for each job
     """
@@ -116,6 +137,7 @@ class Job(_Strict):
     boosting: BoostingParameters = BoostingParameters()
     scorecard: CardParameters = CardParameters()
     engine: Engine = Engine()
+    describe: Describe = Describe()
     compare_alone: bool = True
     blinding: str = Field("", max_length=64)
 
