@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from overhearing import overhear, replay, sizes
 from test_oblivious_transfer import Blank, Known, uniform
 
-from fedbank import _native
 from fedbank.errors import PeerError, UsageError
 from fedbank.protocols.oblivious_transfer import MaskedChoices, MaskedTables, Receiver, Sender, packed_size
 from fedbank.protocols.share_products import first_inner, first_selected, second_inner, second_selected
