@@ -385,10 +385,18 @@ def test_transfers_are_uniform_really_and_simulated(side, simulate):
         assert uniform(message.values[:-1] & 15, 16)
 
 
-def test_without_the_masks_of_transfers_they_are_not():
-    """The weight that the last one multiplies by a bit goes out bare."""
-    heard = run((Known, Blank), (Blank, Known)).talk.right_peer.heard
-    assert not uniform(kinds(heard, MaskedTables)[-1].values[:-1] & 15, 16)
+def last_bits(done):
+    """The last bits of the numbers that the passive side hears in the end: 0 in those of the active side's weights."""
+    values = kinds(done.talk.right_peer.heard, MaskedTables)[-1].values
+    numbers = np.unpackbits(values, bitorder="little")[: COUNT * SEEN.ring]
+    return numbers.reshape(COUNT, SEEN.ring)[:, 0]
+
+
+def test_without_the_mask_of_the_last_transfer_weights_go_out():
+    """A sender without Delta masks with an even number."""
+    assert uniform(last_bits(run()), 2)
+    assert uniform(last_bits(run(simulate="passive")), 2)
+    assert not uniform(last_bits(run((Known, DealtReceiver), (Blank, DealtSender))), 2)
 
 
 def sums_with_corrections(done):
