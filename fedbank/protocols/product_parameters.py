@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 DIMENSION = 8192
-MOST_SAMPLES, MOST_FEATURES = 2**22, 2**12
+MOST_SAMPLES, MOST_FEATURES = 2**22 + 2**13, 2**12  # people, and a row for each column of either party
 MOST_BITS = 50  # k: numbers modulo T are exact in double precision with room for their rounding
 MOST_BOUND = 2**30
 MOST_CALLS, UNKNOWN_CALLS = 2**24, 2**14
