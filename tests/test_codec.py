@@ -37,6 +37,7 @@ from fedbank.protocols.private_histogram import (
     Words,
 )
 from fedbank.protocols.private_product import EncryptedNumbers, MaskedAnswers, ProductPublicKey
+from fedbank.protocols.share_arithmetic import OpenedNumbers
 from fedbank.protocols.vole import Extension, MaskedTrees, SeedSums
 from fedbank.protocols.vole_psi import Bitmap, MaskedTable, Tags, VoleSeed, VoleSetSize
 from fedbank.talk.codec import F64, I64, U8, Bound, Message, Most, decode, encode, kind_of, largest
@@ -289,6 +290,10 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
     MaskedChoices: (MaskedChoices(np.array([1, 2], np.uint8)), "06967d79a2412b110102000000000000000102"),
     MaskedTables: (MaskedTables(np.array([1, 2], np.uint8)), "36c8bfac91bd40e60102000000000000000102"),
     OpenedBits: (OpenedBits(np.array([1, 2], np.uint8)), "6c28949b90818d740102000000000000000102"),
+    OpenedNumbers: (
+        OpenedNumbers(np.array([1, -2])),
+        "2b42a4d7d31e6fbc0102000000000000000100000000000000feffffffffffffff",
+    ),
     SeedHalf: (
         SeedHalf(b"\x01\x02"),
         "215dd6dde1cf471602000000000000000102",

@@ -43,7 +43,8 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
     ----------
     binner : of the own columns; by default 20 quantile bins merged by chi-square where there are labels, else 10
     scale : what points mean, the same on both sides
-    C, passes, tolerance : of the logistic regression; the ridge lies on the coefficients of bins
+    C, passes, tolerance, weight_bound : of the logistic regression; the ridge lies on the coefficients of bins, which
+        are many: it is stronger than one would choose for whole columns
     digits : decimals of points, None for none
     weights : "open" gives each party the points of its own bins, "shared" gives them to nobody
     model, party : names that the halves carry
@@ -61,7 +62,7 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
         binner: Binner | None = None,
         *,
         scale: PointsScale | None = None,
-        C: float = 1.0,
+        C: float = 0.03,
         passes: int = 60,
         tolerance: float = 1e-3,
         weight_bound: float = 1.0,
