@@ -59,9 +59,9 @@ from fedbank.talk.peer import Peer
 
 __all__ = [
     "LogisticState",
+    "LogisticTerms",
     "OwnWeights",
     "PartialScores",
-    "Terms",
     "active",
     "active_scores",
     "open_weights",
@@ -83,7 +83,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, repr=False)
-class Terms(Message):
+class LogisticTerms(Message):
     """Either -> other: people, own columns, the hash of the parameters, passes done; reveals: these."""
 
     samples: int
@@ -250,8 +250,10 @@ def active_scores(
     shares = _score_shares(peer, state, design, X, engine, threads, active=True)
     theirs = peer.receive(PartialScores, values=(len(X),)).values
     unit, dropped = _score_unit(state.scales)
-    total = (shares.astype(np.float64) + theirs) % 2.0 ** (state.scales.bits - dropped)
     half = 2.0 ** (state.scales.bits - dropped - 1)
+    if not ((theirs >= 0) & (theirs < 2 * half) & (theirs == np.floor(theirs))).all():
+        raise PeerError(f"Frame PartialScores from {peer.name}: expected whole numbers below {2 * half:.0f}.")
+    total = (shares.astype(np.float64) + theirs) % (2 * half)
     return np.asarray(np.where(total >= half, total - 2 * half, total) * unit)
 
 
@@ -367,22 +369,27 @@ def _agree(
 ) -> Scales:
     """Exchange sizes and check that both sides mean the same training."""
     done = state.passes if state else 0
-    peer.send(Terms(rows, design.columns, parameters.digest, done))
-    theirs = peer.receive(Terms, parameters=32)
+    peer.send(LogisticTerms(rows, design.columns, parameters.digest, done))
+    theirs = peer.receive(LogisticTerms, parameters=32)
     if theirs.samples != rows:
         raise PeerError(f"{peer.name} trains on {theirs.samples} people, this side on {rows}: align them first.")
     if theirs.parameters != parameters.digest:
         raise PeerError(f"{peer.name} has other parameters of the logistic regression: use the same on both sides.")
     if theirs.passes != done:
         raise PeerError(f"{peer.name} goes on after pass {theirs.passes}, this side after pass {done}.")
-    if not 0 <= theirs.columns <= MOST_COLUMNS or design.columns > MOST_COLUMNS:
-        raise UsageError(f"A party has {MOST_COLUMNS} columns at most; found {design.columns} and {theirs.columns}.")
+    if not 0 <= theirs.columns <= MOST_COLUMNS:
+        raise PeerError(f"{peer.name} has {theirs.columns} columns; 0 to {MOST_COLUMNS} are possible.")
+    if design.columns > MOST_COLUMNS:
+        raise UsageError(f"A party has {MOST_COLUMNS} columns at most; found {design.columns}.")
     both = (design.columns, theirs.columns) if active else (theirs.columns, design.columns)
     if 0 in both:
         raise UsageError(
             "Both parties need a column: the active one its own or the intercept, the passive one its own."
         )
-    return Scales(rows, *both, parameters)
+    scales = Scales(rows, *both, parameters)
+    if state and state.scales != scales:
+        raise UsageError("The state to go on from is one of another training: other people, columns or parameters.")
+    return scales
 
 
 def _first_state(start: Floats | None, own: slice, scales: Scales) -> LogisticState:
