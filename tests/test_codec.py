@@ -19,7 +19,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import fedbank
 from fedbank.errors import PeerError, UsageError
-from fedbank.models.logistic import LogisticTerms, OwnWeights, PartialScores
+from fedbank.models.logistic import LogisticTerms, PassiveBins
+from fedbank.models.logistic_opening import OwnWeights, PartialScores
 from fedbank.protocols.alignment import Choice, Offer
 from fedbank.protocols.base_ot import OfferKey, PublicPoints
 from fedbank.protocols.comparison import OpenedBits
@@ -380,6 +381,10 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
     LogisticTerms: (
         LogisticTerms(1, 2, b"\x03", 4),
         "be56fe77a1bdf6cb010000000000000002000000000000000100000000000000030400000000000000",
+    ),
+    PassiveBins: (
+        PassiveBins(np.array([3, 4]), 1.5),
+        "abf0470f0991be1801020000000000000003000000000000000400000000000000000000000000f83f",
     ),
     OwnWeights: (OwnWeights(np.array([1, -2])), "3074684186c02d020102000000000000000100000000000000feffffffffffffff"),
     PartialScores: (PartialScores(np.array([0.5])), "2d9128b92ea18a77010100000000000000000000000000e03f"),

@@ -211,8 +211,7 @@ def test_nothing_wraps_for_any_number_of_people(samples, precision):
 def test_no_number_of_people_and_columns_is_refused(samples, precision):
     for active, passive in ((1, 1), (11, 20), (200, 200)):
         public = scales(samples, active, passive, precision=precision, passes=100_000)
-        for columns in (active, passive):
-            sizes = public.products(columns)
+        for sizes in public.products:
             for chosen in (choose_times(sizes), choose_transposed(sizes)):
                 assert chosen.ciphertexts.security >= 128
                 assert chosen.ciphertexts.log2_failure <= -50
@@ -221,7 +220,7 @@ def test_no_number_of_people_and_columns_is_refused(samples, precision):
 
 def test_beyond_it_is_refused_with_figures():
     with pytest.raises(UsageError, match=r"0 to [0-9]+ samples are possible, found 16777"):
-        choose_times(scales(2**24).products(20))
+        choose_times(scales(2**24).products[1])
 
 
 def test_a_step_moves_a_weight_by_two_nths_of_its_gradient():
@@ -246,6 +245,9 @@ def test_a_step_moves_a_weight_by_two_nths_of_its_gradient():
         ({"precision": "exact"}, "found 'l2' and 'exact'"),
         ({"l1_ratio": 0.5}, "goes with penalty='elasticnet'"),
         ({"penalty": "elasticnet", "l1_ratio": 1.5}, "l1_ratio is 0 to 1"),
+        ({"coding": "bins"}, "coding is 'numbers' or 'woe'"),
+        ({"smoothing": 0.4}, "smoothing at least 0.5"),
+        ({"coding": "woe", "penalty": "elasticnet", "l1_ratio": 0.5}, "does not go with coding='woe'"),
         ({"passes": 0}, "1 to 100,000 passes; found 0"),
         ({"passes": 100_001}, "1 to 100,000 passes"),
     ],
@@ -266,6 +268,8 @@ def test_every_parameter_is_in_the_digest():
         "weight_bound": 2.0,
         "precision": "fine",
         "open_weights": False,
+        "coding": "woe",
+        "smoothing": 1.0,
     }
     digests = {LogisticParameters(**{name: value}).digest for name, value in others.items()}
     digests |= {LogisticParameters(penalty="elasticnet", l1_ratio=ratio).digest for ratio in (0.0, 0.5)}

@@ -27,17 +27,19 @@ from test_private_product import some_residues
 from test_private_product import uniform as uniform_bytes
 
 from fedbank.errors import PeerError, UsageError
-from fedbank.models import logistic
-from fedbank.models.logistic import LogisticState, LogisticTerms, OwnWeights, PartialScores, open_weights
+from fedbank.models import logistic, logistic_opening
+from fedbank.models.logistic import LogisticState, LogisticTerms, PassiveBins
+from fedbank.models.logistic_columns import BinCodes
 from fedbank.models.logistic_design import LogisticParameters, Scales, design_of
+from fedbank.models.logistic_opening import OwnWeights, PartialScores, open_weights
 from fedbank.models.logistic_regression import ActiveLogisticRegression, PassiveLogisticRegression
 from fedbank.protocols import plain_product, private_product
 from fedbank.protocols.comparison import OpenedBits
 from fedbank.protocols.oblivious_transfer import MaskedChoices, MaskedTables, packed_size
 from fedbank.protocols.private_product import EncryptedNumbers, MaskedAnswers, ProductPublicKey
 from fedbank.protocols.product_parameters import choose_slots
-from fedbank.protocols.share_conversion import truncated
-from fedbank.talk.codec import encode
+from fedbank.protocols.share_arithmetic import SenderSide
+from fedbank.talk.codec import Most, encode
 
 PEOPLE = 304  # bits of each kind of message fill whole bytes
 COLUMNS = 3  # of each side, the intercept among the active one's
@@ -87,17 +89,20 @@ def views(monkeypatch):
 
         return Watched
 
-    gradient = logistic._gradient
+    gradient, residuals = logistic._gradient, logistic._residuals
 
-    def watched_gradient(side, products, people, ridge, scales, *, first):
-        result = gradient(side, products, people, ridge, scales, first=first)
-        view = found["active" if first else "passive"]
-        view.residuals.append(people.copy())
-        view.gradients.append(result.copy())
+    def watched_residuals(side, people, *rest):
+        found["active" if isinstance(side, SenderSide) else "passive"].residuals.append(people.copy())
+        return residuals(side, people, *rest)
+
+    def watched_gradient(side, *rest):
+        result = gradient(side, *rest)
+        found["active" if isinstance(side, SenderSide) else "passive"].gradients.append(result.copy())
         return result
 
     monkeypatch.setattr(logistic, "ActiveSigmoid", watched("active", logistic.ActiveSigmoid))
     monkeypatch.setattr(logistic, "PassiveSigmoid", watched("passive", logistic.PassiveSigmoid))
+    monkeypatch.setattr(logistic, "_residuals", watched_residuals)
     monkeypatch.setattr(logistic, "_gradient", watched_gradient)
     return found
 
@@ -226,8 +231,10 @@ class Declaring:
         if isinstance(message, OpenedBits):
             theirs = self._hear(OpenedBits, values=(1,))
             message = OpenedBits(theirs.values ^ np.uint8(self._output.short))  # one bit, the lowest of its byte
+        elif isinstance(message, PassiveBins):
+            (message,) = self._output.bins
         elif isinstance(message, OwnWeights):
-            self._hear(OwnWeights, values=(COLUMNS,))
+            self._hear(OwnWeights, values=(Most(100),))
             message = OwnWeights(self._declared_less_share())
         self._peer.send(message)
 
@@ -236,44 +243,38 @@ class Declaring:
         return self._heard[0]
 
     def _declared_less_share(self):
-        state = self._final[self._receiver]
-        dropped = opened_bits(state.scales)
-        whole = np.rint(self._output.weights / state.scales.weight_unit).astype(np.int64) >> dropped
-        share = truncated(own_part(self._final, self._receiver), 64, dropped)
-        return (whole.view(np.uint64) - share & np.uint64(2 ** (64 - dropped) - 1)).view(np.int64)
+        state, active = self._final[self._receiver], self._receiver == "active"
+        ring, unit = logistic_opening._opened_ring(state.scales, active=active)
+        whole = np.rint(self._output.weights / unit).astype(np.int64).view(np.uint64)
+        share = logistic_opening._opened_shares(state, active=active)
+        return (whole - share & np.uint64(2**ring - 1)).view(np.int64)
 
 
 def other(side):
     return "passive" if side == "active" else "active"
 
 
-def own_part(final, side):
-    """A side's share of its own weights."""
-    return final[side].weights[OWN[side]]
+def nothing_like(data):
+    """What a simulator trains on: public sizes."""
+    B = BinCodes(data.B.codes * 0, data.B.widths) if isinstance(data.B, BinCodes) else data.B * 0
+    return SimpleNamespace(A=data.A * 0, B=B, y=np.arange(PEOPLE) % 2.0)
 
 
-def opened_bits(scales):
-    """Bits that are dropped before weights are opened."""
-    return max(0, int(np.floor(-np.log2(scales.weight_unit))) - logistic.OPENED_BITS)
-
-
-NOTHING = SimpleNamespace(A=WORLD.A * 0, B=WORLD.B * 0, y=np.arange(PEOPLE) % 2.0)  # what a simulator trains on
-
-
-def simulated(receiver, output, views=None):
-    """A training in which the receiver faces its simulator: `output` are its declared weights and the bit."""
+def simulated(receiver, output, views=None, data=WORLD, parameters=PARAMETERS):
+    """A training in which the receiver faces its simulator: `output` is what the table grants it."""
     final, engine = {}, watched_engine(views[receiver]) if views else private_product
     blind = SimpleNamespace(VectorHolder=UniformVectorHolder, MatrixHolder=private_product.MatrixHolder)
-    own = role_of(receiver, WORLD, engine=engine, final=final)
-    fake = role_of(other(receiver), NOTHING, engine=blind)
+    own = role_of(receiver, data, parameters, engine=engine, final=final)
+    fake = role_of(other(receiver), nothing_like(data), parameters, engine=blind)
     roles = {receiver: own, other(receiver): lambda peer: fake(Declaring(peer, receiver, output, final))}
     return overhear(roles["active"], roles["passive"], names=("passive", "active"))
 
 
 def declared(talk, receiver):
-    """What the table grants a side."""
+    """What the table grants a side: its weights, the bit, and what bins there are."""
     result = getattr(talk, SIDES[receiver])
-    return SimpleNamespace(weights=result.weights, short=result.states[-1].short)
+    bins = kinds(talk.left_peer.heard, PassiveBins)
+    return SimpleNamespace(weights=result.weights, short=result.states[-1].short, bins=bins)
 
 
 def heard_by(talk, side):
@@ -289,17 +290,30 @@ def once():
 both_sides = pytest.mark.parametrize("side", list(SIDES))
 
 
+BINS = SimpleNamespace(A=WORLD.A, y=WORLD.y, B=BinCodes(np.digitize(WORLD.B, [-0.7, 0.0, 0.7]), (4, 4, 4)))
+WOE = dataclasses.replace(PARAMETERS, coding="woe")
+
+
+@pytest.fixture(scope="module")
+def once_binned():
+    """One real training over shared weights of evidence."""
+    return train(BINS, WOE)
+
+
 @both_sides
 @pytest.mark.parametrize("short", [False, True])
-def test_each_side_hears_what_its_simulator_makes(side, short, once):
+@pytest.mark.parametrize("coding", ["numbers", "woe"])
+def test_each_side_hears_what_its_simulator_makes(side, short, coding, once, once_binned):
     """The same frames, in the same order, of the same sizes; and the receiver comes to its declared output."""
-    output = declared(once, side)
+    talk, given = (once, (WORLD, PARAMETERS)) if coding == "numbers" else (once_binned, (BINS, WOE))
+    output = declared(talk, side)
     output.short = short
-    made = simulated(side, output)
-    assert sizes(heard_by(made, side)) == sizes(heard_by(once, side))
-    assert sizes(getattr(made, f"{SIDES[side]}_peer").said) == sizes(getattr(once, f"{SIDES[side]}_peer").said)
+    made = simulated(side, output, None, *given)
+    assert sizes(heard_by(made, side)) == sizes(heard_by(talk, side))
+    assert sizes(getattr(made, f"{SIDES[side]}_peer").said) == sizes(getattr(talk, f"{SIDES[side]}_peer").said)
     result = getattr(made, SIDES[side])
     assert np.array_equal(result.weights, output.weights)
+    assert np.abs(output.weights).min() > 1e-3
     assert [state.short for state in result.states] == [False, short]
 
 
@@ -504,6 +518,13 @@ def test_the_frames_of_other_penalties_depend_on_sizes_alone(penalty):
         assert sizes(heard_by(talks[0], side)) == sizes(heard_by(talks[1], side))
 
 
+def test_other_bins_and_labels_make_the_same_frames(once_binned):
+    lone = SimpleNamespace(A=WORLD.A, y=1 - WORLD.y, B=BinCodes(BINS.B.codes * 0 + 3, BINS.B.widths))
+    talk = train(lone, WOE)
+    for side in SIDES:
+        assert sizes(heard_by(talk, side)) == sizes(heard_by(once_binned, side))
+
+
 def test_one_bit_and_the_own_weights_are_all_that_is_opened(once):
     """Kinds of messages that open something, and how often."""
     for side, columns in (("active", 3), ("passive", 3)):
@@ -531,14 +552,14 @@ def test_scores_tell_the_active_side_alone(once):
     states = {side: getattr(once, SIDES[side]).states[-1] for side in SIDES}
     designs = design_of(WORLD.A, PARAMETERS, active=True), design_of(WORLD.B, PARAMETERS, active=False)
     talk = overhear(
-        lambda peer: logistic.active_scores(peer, states["active"], designs[0], WORLD.A),
-        lambda peer: logistic.passive_scores(peer, states["passive"], designs[1], WORLD.B),
+        lambda peer: logistic_opening.active_scores(peer, states["active"], designs[0], WORLD.A),
+        lambda peer: logistic_opening.passive_scores(peer, states["passive"], designs[1], WORLD.B),
     )
     assert talk.right is None
     assert {type(message) for message in talk.right_peer.heard} == {ProductPublicKey, EncryptedNumbers, MaskedAnswers}
     (theirs,) = kinds(talk.left_peer.heard, PartialScores)
-    unit, dropped = logistic._score_unit(states["active"].scales)
-    ring = 2.0 ** (states["active"].scales.bits - dropped)
+    bits, unit = logistic_opening._score_ring(states["active"].scales)
+    ring = 2.0**bits
     assert spread([theirs.values], [ring])
     own = np.hstack([design.whitened(X) for design, X in zip(designs, (WORLD.A, WORLD.B), strict=True)])
     weights = np.concatenate([once.left.weights, once.right.weights])
@@ -765,7 +786,8 @@ def test_a_spoilt_frame_is_refused(side, at, good, saying, spoil):
         ({"samples": PEOPLE + 1}, "bank trains on 305 people, this side on 304"),
         ({"parameters": bytes(32)}, "bank has other parameters"),
         ({"passes": 3}, "bank goes on after pass 3, this side after pass 0"),
-        ({"columns": -1}, "bank has -1 columns; 0 to 4000 are possible"),
+        ({"columns": -1}, "bank has -1 columns; each party has 1 to 4000"),
+        ({"columns": 0}, "bank has 0 columns"),
         ({"columns": 4001}, "bank has 4001 columns"),
     ],
 )
@@ -775,10 +797,27 @@ def test_other_terms_are_refused(side, change, sentence, good, saying):
         ROLES[side](saying([terms]))
 
 
-@both_sides
-def test_a_party_without_columns_is_refused(side, good, saying):
-    with pytest.raises(UsageError, match="Both parties need a column"):
-        ROLES[side](saying([dataclasses.replace(good[side][0], columns=0)]))
+def test_a_party_without_columns_is_refused_and_says_nothing(saying):
+    peer = saying([])
+    with pytest.raises(UsageError, match="Each party has 1 to 4000 columns"):
+        role_of("passive", SimpleNamespace(B=np.zeros((PEOPLE, 0))))(peer)
+    assert peer.transcript == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"widths": [0, 4, 4]}, {"widths": [4000, 4, 4]}, {"curvature": 0.9}, {"curvature": np.nan}]
+)
+def test_other_bins_are_refused(change, once_binned, saying):
+    terms, bins, *_ = heard_by(once_binned, "active")
+    changed = {"widths": bins.widths, "curvature": bins.curvature} | change
+    with pytest.raises(PeerError, match="Bins of 3 columns"):
+        role_of("active", BINS, WOE)(saying([terms, PassiveBins(np.array(changed["widths"]), changed["curvature"])]))
+
+
+def test_a_spoilt_frame_of_bins_is_refused(once_binned, saying, spoil):
+    terms, bins, *_ = heard_by(once_binned, "active")
+    with pytest.raises(PeerError, match=r"Frame 2 from bank.*PassiveBins"):
+        role_of("active", BINS, WOE)(saying([terms, spoil(encode(bins))]))
 
 
 @both_sides
@@ -791,14 +830,18 @@ def test_another_number_of_weights_is_refused(side, count, good, saying):
 
 def scoring(once):
     design = design_of(WORLD.A, PARAMETERS, active=True)
-    return lambda peer: logistic.active_scores(peer, once.left.states[-1], design, WORLD.A, engine=plain_product)
+    return lambda peer: logistic_opening.active_scores(
+        peer, once.left.states[-1], design, WORLD.A, engine=plain_product
+    )
 
 
 def scores_heard(once):
     other_design = design_of(WORLD.B, PARAMETERS, active=False)
     talk = overhear(
         scoring(once),
-        lambda peer: logistic.passive_scores(peer, once.right.states[-1], other_design, WORLD.B, engine=plain_product),
+        lambda peer: logistic_opening.passive_scores(
+            peer, once.right.states[-1], other_design, WORLD.B, engine=plain_product
+        ),
     )
     return talk.left_peer.heard
 

@@ -2,7 +2,9 @@
 
 The active party holds labels y, weights s of the people (1 by default) and columns, the passive party columns of the
 same people in the same order. Each turns its own columns into Q (`logistic_design`); u are the coefficients of both
-Q's, shared modulo 2^64. All people take part in every pass (accelerated gradient descent; b_k = k / (k + 5), public):
+Q's, shared modulo 2^64. A passive party's columns may be bins instead, with shared weights of evidence
+(`logistic_columns`): then `private_woe` comes first. All people take part in every pass (accelerated gradient descent;
+b_k = k / (k + 5), public):
 
 1. Scores z = Q_A u_A + Q_B u_B, shared modulo 2^k: each party's matrix times its own share locally, times the peer's
    share by `private_product`.
@@ -11,20 +13,22 @@ Q's, shared modulo 2^64. All people take part in every pass (accelerated gradien
 3. Gradient Q_A' r, Q_B' r, shared, as in 1, and lifted to 2^64.
 4. v' = u - (2 / n) gradient, for an L1 penalty shrunk towards 0 (two comparisons a weight);
    u' = v' + b_k (v' - v) unless <u - v', v' - v> > 0, when momentum leads uphill: u' = v' then. The comparison's bit
-   stays shared, it multiplies the momentum (`share_products`). (Gradient restart of O'Donoghue and Candes 2015 with
+   stays shared, it multiplies the momentum (`share_arithmetic`). (Gradient restart of O'Donoghue and Candes 2015 with
    momentum set to zero, not the count.)
 5. After the last pass: one bit for both, whether the last step was shorter than the tolerance. Then, if the job opens
-   them, each party sends the other its share of the other's own weights, rounded to 2^-24 whitened units.
+   them, each party sends the other its share of the other's own weights, rounded to 2^-24 whitened units; of bins, of
+   each bin's part of the score, to 2^-16: its points, WOE up to one unknown factor a column.
 
 Who learns what
 ---------------
 active  : its own final weights; whether the last step was short
 passive : the same of its own
-both    : number of people, of columns of each side, the parameters
+both    : number of people, of columns of each side, the parameters; of binned columns how many bins each has, and the
+          bound L on their correlations
 nobody  : a weight before the end, a score, a residual, a gradient, the other's weights
 
 Where weights stay shared both learn that bit only; people are then scored by step 1 with new rows. A score is a
-disclosure of its own: an active party that has its weights has z_B = z - z_A too (`active_scores`).
+disclosure of its own: an active party that has its weights has z_B = z - z_A too (`logistic_opening`).
 Rounding errors of shares are part of what is computed: they move weights by some 1e-6 standard deviations.
 
 Assumptions: semi-honest parties; those of the parts. Argument, table and attacks: `docs/protocols/logistic.md`. Held by
@@ -34,52 +38,39 @@ Assumptions: semi-honest parties; those of the parts. Argument, table and attack
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 
 from fedbank.errors import PeerError, UsageError
-from fedbank.models.bin_counts import InputError
 from fedbank.models.binning import checked_labels
-from fedbank.models.logistic_design import WEIGHT_RING, Design, LogisticParameters, Scales, design_of
-from fedbank.protocols import private_product
-from fedbank.protocols.comparison import give_bits, learn_bits, receiver_sign, sender_sign
+from fedbank.models.logistic_columns import BinCodes, Dense, OneHot, WhitenedColumns, WoeColumns, curvature_bound
+from fedbank.models.logistic_design import WEIGHT_RING, LogisticParameters, Scales, design_of
+from fedbank.protocols import private_product, private_woe
+from fedbank.protocols.comparison import give_bits, learn_bits
 from fedbank.protocols.histogram import Ints
 from fedbank.protocols.oblivious_transfer import Receiver, ReceiverSource, Sender, SenderSource
 from fedbank.protocols.private_sigmoid import ActiveSigmoid, PassiveSigmoid
 from fedbank.protocols.product_parameters import Sizes
-from fedbank.protocols.share_conversion import receiver_lift, sender_lift, truncated
-from fedbank.protocols.share_products import first_inner, first_selected, second_inner, second_selected
+from fedbank.protocols.share_arithmetic import ReceiverSide, SenderSide, Side, lowered
+from fedbank.protocols.share_conversion import truncated
 from fedbank.protocols.vole import SilentReceiver, SilentSender
-from fedbank.talk.codec import F64, I64, Message
+from fedbank.talk.codec import I64, Message
 from fedbank.talk.peer import Peer
 
-__all__ = [
-    "LogisticState",
-    "LogisticTerms",
-    "OwnWeights",
-    "PartialScores",
-    "active",
-    "active_scores",
-    "open_weights",
-    "passive",
-    "passive_scores",
-]
+__all__ = ["LogisticState", "LogisticTerms", "PassiveBins", "Products", "active", "passive"]
 
 MOMENTUM = 5
 MOMENTUM_BITS = 12  # of b_k
 STEP_BITS = 20  # fractional bits of steps when their inner product is taken
-OPENED_BITS = 24  # fractional bits of opened weights
-SCORE_BITS = 16  # and of opened scores
-FURTHEST = 12  # log2 of the deviations that a person who is scored may lie out
 MOST_COLUMNS = 4000
 
 Words = npt.NDArray[np.uint64]
-Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
+Columns = WhitenedColumns | WoeColumns
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,18 +84,11 @@ class LogisticTerms(Message):
 
 
 @dataclass(frozen=True, repr=False)
-class OwnWeights(Message):
-    """Either -> other: shares of the receiver's own weights, rounded; reveals: these weights to their owner."""
+class PassiveBins(Message):
+    """Passive -> active: bins of each column, and L; reveals: these."""
 
-    values: I64
-
-
-@dataclass(frozen=True, repr=False)
-class PartialScores(Message):
-    """Passive -> active: z_B of each person, or its share of z; reveals: z_B to an active party with its own weights,
-    z to one without."""
-
-    values: F64
+    widths: I64
+    curvature: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,15 +100,18 @@ class LogisticState:
     passes : done
     weights : v, uint64 (columns of both,), the active party's first
     ahead : u, where the next gradient is taken, likewise
-    short : whether the last step was shorter than the tolerance; False before the last pass
     scales : public sizes
+    short : whether the last step was shorter than the tolerance; False before the last pass
+    values : after the last pass, of a passive party's bins, each bin's part of the score modulo 2^k, uint64 (bins,);
+        empty where its columns are numbers
     """
 
     passes: int
     weights: Words
     ahead: Words
-    short: bool
     scales: Scales
+    short: bool = False
+    values: Words = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
 
 def active(
@@ -164,28 +151,36 @@ def active(
     """
     design, weights = design_of(X, parameters, active=True), _checked_weights(sample_weight, len(X), parameters)
     labels = checked_labels(y, len(X))
-    scales = _agree(peer, design, len(X), parameters, state, active=True)
+    terms = _agree(peer, LogisticTerms(len(X), design.columns, parameters.digest, state.passes if state else 0))
+    scales = Scales(len(X), design.columns, terms.columns, parameters)
+    if parameters.coding == "woe":
+        bins = peer.receive(PassiveBins, widths=(terms.columns,))
+        scales = _with_bins(scales, tuple(bins.widths.tolist()), bins.curvature)
     send, hear = sources or (SilentSender(peer, threads=threads), SilentReceiver(peer, threads=threads))
-    side = _First(peer, Sender(peer, send, threads=threads), Receiver(peer, hear, threads=threads))
-    matrix = design.matrix(X, scales, first=True)
-    products = _Products(peer, matrix, scales.products(scales.passive), scales.products(scales.active), engine, threads)
-    sigmoid = ActiveSigmoid(peer, scales.sigmoid, side.forward, side.backward, engine=engine, threads=threads)
+    forward, backward = Sender(peer, send, threads=threads), Receiver(peer, hear, threads=threads)
+    side = SenderSide(forward)
+    matrix = Dense(design.matrix(X, scales, first=True))
+    products = Products(peer, matrix, scales.bits, scales.products, engine, threads)
+    columns = _active_columns(side, forward, products, labels, scales)
+    sigmoid = ActiveSigmoid(peer, scales.sigmoid, forward, backward, engine=engine, threads=threads)
     target = np.rint(weights * labels * 2.0**scales.residual_bits).astype(np.int64).view(np.uint64)
     own = slice(0, scales.active)
     shrink = _placed(design.thresholds(scales), own, scales)
-    state = state or _first_state(start, own, scales)
+    state = _checked_state(state, scales) or _first_state(start, own, scales)
     while state.passes < parameters.passes:
-        z = products.scores(*_parts(state.ahead, scales))
-        r = sigmoid.values(z[: len(X)], weights) - target
-        gradient = _gradient(side, products, r & _ones(scales.sigmoid.ring), z[len(X) :], scales, first=True)
-        state = _moved(side, state, gradient, shrink, scales)
+        z = products.scores(*_entries(side, columns, state.ahead, scales))
+        r = (sigmoid.values(z[: len(X)], weights) - target) & _ones(scales.sigmoid.ring)
+        own_sums, their_sums = products.gradients(_residuals(side, r, z[len(X) :], scales))
+        gradient = _gradient(side, columns, (own_sums, their_sums), state.ahead, scales)
+        state, step = _moved(side, state, gradient, shrink)
+        state = _finished(peer, side, columns, state, step)
         peer.progress("fit weights", state.passes, parameters.passes)
         yield state
 
 
 def passive(
     peer: Peer,
-    X: Floats,
+    X: Floats | BinCodes,
     parameters: LogisticParameters,
     *,
     engine: ModuleType = private_product,
@@ -194,202 +189,147 @@ def passive(
     start: Floats | None = None,
     state: LogisticState | None = None,
 ) -> Iterator[LogisticState]:
-    """The party without labels. Yields its state after each pass; parameters and errors as in `active`."""
-    design = design_of(X, parameters, active=False)
-    scales = _agree(peer, design, len(X), parameters, state, active=False)
+    """The party without labels. Yields its state after each pass; parameters and errors as in `active`.
+
+    `X`: float64 (rows, columns), finite; for coding "woe" bin codes.
+    """
+    if isinstance(X, BinCodes) != (parameters.coding == "woe"):
+        raise UsageError("Logistic regression: a passive party gives bin codes for coding 'woe', else numbers.")
+    shrink_by = np.zeros(X.shape[1])
+    terms = _agree(peer, LogisticTerms(len(X), X.shape[1], parameters.digest, state.passes if state else 0))
+    scales = Scales(len(X), terms.columns, X.shape[1], parameters)
+    matrix: Dense | OneHot
+    if isinstance(X, BinCodes):
+        scales = _with_bins(scales, X.widths, curvature_bound(X))
+        peer.send(PassiveBins(np.array(X.widths, dtype=np.int64), scales.curvature))
+        matrix = OneHot(X, scales.rows)
+    else:
+        design = design_of(X, parameters, active=False)
+        matrix, shrink_by = Dense(design.matrix(X, scales, first=False)), design.thresholds(scales)
     hear, send = sources or (SilentReceiver(peer, threads=threads), SilentSender(peer, threads=threads))
-    side = _Second(peer, Receiver(peer, hear, threads=threads), Sender(peer, send, threads=threads))
-    matrix = design.matrix(X, scales, first=False)
-    products = _Products(peer, matrix, scales.products(scales.active), scales.products(scales.passive), engine, threads)
-    sigmoid = PassiveSigmoid(peer, scales.sigmoid, side.forward, side.backward, engine=engine, threads=threads)
+    forward, backward = Receiver(peer, hear, threads=threads), Sender(peer, send, threads=threads)
+    side = ReceiverSide(forward)
+    products = Products(peer, matrix, scales.bits, scales.products[::-1], engine, threads)
+    columns = _passive_columns(side, forward, products, matrix, scales)
+    sigmoid = PassiveSigmoid(peer, scales.sigmoid, forward, backward, engine=engine, threads=threads)
     own = slice(scales.active, scales.active + scales.passive)
-    shrink = _placed(design.thresholds(scales), own, scales)
-    state = state or _first_state(start, own, scales)
+    shrink = _placed(shrink_by, own, scales)
+    state = _checked_state(state, scales) or _first_state(start, own, scales)
     while state.passes < parameters.passes:
-        z = products.scores(*reversed(_parts(state.ahead, scales)))
+        theirs, mine = _entries(side, columns, state.ahead, scales)
+        z = products.scores(mine, theirs)
         r = sigmoid.values(z[: len(X)])
-        gradient = _gradient(side, products, r, z[len(X) :], scales, first=False)
-        state = _moved(side, state, gradient, shrink, scales)
+        own_sums, their_sums = products.gradients(_residuals(side, r, z[len(X) :], scales))
+        gradient = _gradient(side, columns, (their_sums, own_sums), state.ahead, scales)
+        state, step = _moved(side, state, gradient, shrink)
+        state = _finished(peer, side, columns, state, step)
         peer.progress("fit weights", state.passes, parameters.passes)
         yield state
 
 
-def open_weights(peer: Peer, state: LogisticState, *, active: bool) -> Floats:
-    """Exchange shares of final weights: each party learns its own; float64, u of the own columns, whitened units."""
-    scales = state.scales
-    unit = scales.weight_unit
-    dropped = max(0, math.floor(-math.log2(unit)) - OPENED_BITS)
-    ring = WEIGHT_RING - dropped
-    shares = truncated(state.weights, WEIGHT_RING, dropped)
-    own, theirs = (slice(0, scales.active), slice(scales.active, None))[:: 1 if active else -1]
-    peer.send(OwnWeights(shares[theirs].view(np.int64)))
-    heard = peer.receive(OwnWeights, values=(len(shares[own]),)).values.view(np.uint64)
-    total = (shares[own] + heard) << np.uint64(WEIGHT_RING - ring)
-    return total.view(np.int64).astype(np.float64) * unit
-
-
-def active_scores(
-    peer: Peer,
-    state: LogisticState,
-    design: Design,
-    X: Floats,
-    *,
-    engine: ModuleType = private_product,
-    threads: int = 1,
-) -> Floats:
-    """Score aligned people under weights that stay shared; returns the log odds z, float64 (rows,), 16 bits after the
-    point, to the active party only.
-
-    `design`: what the training rows' `design_of` gave.
-
-    Raises
-    ------
-    InputError
-        A person lies further out than the scales hold.
-    """
-    shares = _score_shares(peer, state, design, X, engine, threads, active=True)
-    theirs = peer.receive(PartialScores, values=(len(X),)).values
-    unit, dropped = _score_unit(state.scales)
-    half = 2.0 ** (state.scales.bits - dropped - 1)
-    if not ((theirs >= 0) & (theirs < 2 * half) & (theirs == np.floor(theirs))).all():
-        raise PeerError(f"Frame PartialScores from {peer.name}: expected whole numbers below {2 * half:.0f}.")
-    total = (shares.astype(np.float64) + theirs) % (2 * half)
-    return np.asarray(np.where(total >= half, total - 2 * half, total) * unit)
-
-
-def passive_scores(
-    peer: Peer,
-    state: LogisticState,
-    design: Design,
-    X: Floats,
-    *,
-    engine: ModuleType = private_product,
-    threads: int = 1,
-) -> None:
-    """Face `active_scores`; learns nothing."""
-    shares = _score_shares(peer, state, design, X, engine, threads, active=False)
-    peer.send(PartialScores(shares.astype(np.float64)))
-
-
-class _Products:
+class Products:
     """Products with both matrices, the same code on both sides: each asks for the peer's, answers for its own."""
 
-    def __init__(self, peer: Peer, matrix: Ints, theirs: Sizes, own: Sizes, engine: ModuleType, threads: int):
-        self._matrix, self._mask = np.ascontiguousarray(matrix.view(np.uint64)), _ones(own.bits)
-        self._asking = engine.VectorHolder(peer, theirs, threads=threads)
-        self._answering = engine.MatrixHolder(peer, matrix, own, threads=threads)
+    def __init__(
+        self,
+        peer: Peer,
+        matrix: Dense | OneHot,
+        bits: int,
+        sizes: Sequence[Sizes],
+        engine: ModuleType,
+        threads: int,
+    ):
+        own, theirs = sizes
+        self._matrix, self._mask = matrix, _ones(bits)
+        self.asking = engine.VectorHolder(peer, theirs, threads=threads)
+        self.answering = engine.MatrixHolder(peer, matrix.matrix(), own, threads=threads)
 
     def scores(self, own: Words, theirs: Words) -> Words:
-        """A share of the scores from the shares of this party's weights and of the peer's, modulo 2^k."""
-        self._asking.ask_times(theirs)
-        answered = self._answering.times() + self._matrix @ own
-        return np.asarray((answered + self._asking.learn_times()) & self._mask)
+        """A share of the scores from the shares of this party's entries and of the peer's, modulo 2^k."""
+        self.asking.ask_times(theirs)
+        answered = self.answering.times() + self._matrix.times(own)
+        return np.asarray((answered + self.asking.learn_times()) & self._mask)
 
     def gradients(self, residuals: Words) -> tuple[Words, Words]:
-        """Shares of the gradients of this party's weights and of the peer's, modulo 2^k."""
-        self._asking.ask_transposed_times(residuals)
-        answered = self._answering.transposed_times() + self._matrix.T @ residuals
-        return np.asarray(answered & self._mask), self._asking.learn_transposed_times()
+        """Shares of the sums for this party's columns and for the peer's, modulo 2^k."""
+        self.asking.ask_transposed_times(residuals)
+        answered = self.answering.transposed_times() + self._matrix.transposed_times(residuals)
+        return np.asarray(answered & self._mask), self.asking.learn_transposed_times()
 
 
-class _First:
-    """Arithmetic on shares at the active party, facing `_Second`."""
+class _Labels:
+    """The active party's end of the product of its labels with the bins: nobody stands in the ridge's rows."""
 
-    def __init__(self, peer: Peer, forward: Sender, backward: Receiver):
-        self.peer, self.forward, self.backward = peer, forward, backward
+    def __init__(self, products: Products, scales: Scales):
+        self._asking, self._rows = products.asking, scales.rows
 
-    def lifted(self, shares: Words, bits: int, to: int) -> Words:
-        return sender_lift(self.forward, shares[:, None], (1 << bits,), (1 << to,))[:, 0]
-
-    def negative(self, shares: Words) -> Bytes:
-        return sender_sign(self.forward, shares, WEIGHT_RING)
-
-    def inner(self, x: Words, y: Words) -> Words:
-        return np.array([first_inner(self.forward, x, y)])
-
-    def selected(self, bits: Bytes, numbers: Words) -> Words:
-        return first_selected(self.forward, self.backward, bits, numbers, WEIGHT_RING)
-
-    def opposite(self, bits: Bytes) -> Bytes:
-        return np.asarray(bits ^ 1)
-
-    def constant(self, value: int) -> int:
-        return value
+    def transposed_times(self, vector: Words) -> Words:
+        found: Words = self._asking.transposed_times(np.pad(vector, (0, self._rows - len(vector))))
+        return found
 
 
-class _Second:
-    """The same at the passive party."""
-
-    def __init__(self, peer: Peer, forward: Receiver, backward: Sender):
-        self.peer, self.forward, self.backward = peer, forward, backward
-
-    def lifted(self, shares: Words, bits: int, to: int) -> Words:
-        return receiver_lift(self.forward, shares[:, None], (1 << bits,), (1 << to,))[:, 0]
-
-    def negative(self, shares: Words) -> Bytes:
-        return receiver_sign(self.forward, shares, WEIGHT_RING)
-
-    def inner(self, x: Words, y: Words) -> Words:
-        return np.array([second_inner(self.forward, x, y)])
-
-    def selected(self, bits: Bytes, numbers: Words) -> Words:
-        return second_selected(self.forward, self.backward, bits, numbers, WEIGHT_RING)
-
-    def opposite(self, bits: Bytes) -> Bytes:
-        return bits
-
-    def constant(self, value: int) -> int:
-        return 0
-
-
-def _score_shares(
-    peer: Peer, state: LogisticState, design: Design, X: Floats, engine: ModuleType, threads: int, *, active: bool
-) -> Words:
-    """Step 1 for new rows, rounded for opening."""
-    scales = state.scales
-    matrix = np.rint(design.whitened(X) * 2.0**scales.entry_bits)
-    bound = 2 ** (scales.entry_bits + FURTHEST)
-    if matrix.size and np.abs(matrix).max() > bound:
-        raise InputError(f"A person's columns lie more than 2^{FURTHEST} deviations out: score such people apart.")
-    columns = (scales.active, scales.passive)[:: 1 if active else -1]
-    own, theirs = (Sizes(len(X), count, scales.bits, bound) for count in columns)
-    products = _Products(peer, matrix.astype(np.int64), theirs, own, engine, threads)
-    z = products.scores(*_parts(state.weights, scales)[:: 1 if active else -1])
-    return truncated(z, scales.bits, _score_unit(scales)[1])
-
-
-def _score_unit(scales: Scales) -> tuple[float, int]:
-    """A unit of an opened score, and the bits that are dropped before."""
-    dropped = max(0, math.floor(-math.log2(scales.sigmoid.unit)) - SCORE_BITS)
-    return scales.sigmoid.unit * 2.0**dropped, dropped
-
-
-def _agree(
-    peer: Peer, design: Design, rows: int, parameters: LogisticParameters, state: LogisticState | None, *, active: bool
-) -> Scales:
+def _agree(peer: Peer, own: LogisticTerms) -> LogisticTerms:
     """Exchange sizes and check that both sides mean the same training."""
-    done = state.passes if state else 0
-    peer.send(LogisticTerms(rows, design.columns, parameters.digest, done))
-    theirs = peer.receive(LogisticTerms, parameters=32)
-    if theirs.samples != rows:
-        raise PeerError(f"{peer.name} trains on {theirs.samples} people, this side on {rows}: align them first.")
-    if theirs.parameters != parameters.digest:
-        raise PeerError(f"{peer.name} has other parameters of the logistic regression: use the same on both sides.")
-    if theirs.passes != done:
-        raise PeerError(f"{peer.name} goes on after pass {theirs.passes}, this side after pass {done}.")
-    if not 0 <= theirs.columns <= MOST_COLUMNS:
-        raise PeerError(f"{peer.name} has {theirs.columns} columns; 0 to {MOST_COLUMNS} are possible.")
-    if design.columns > MOST_COLUMNS:
-        raise UsageError(f"A party has {MOST_COLUMNS} columns at most; found {design.columns}.")
-    both = (design.columns, theirs.columns) if active else (theirs.columns, design.columns)
-    if 0 in both:
+    if not 1 <= own.columns <= MOST_COLUMNS:
         raise UsageError(
-            "Both parties need a column: the active one its own or the intercept, the passive one its own."
+            f"Each party has 1 to {MOST_COLUMNS} columns, the active one's intercept included; found {own.columns}."
         )
-    scales = Scales(rows, *both, parameters)
+    peer.send(own)
+    theirs = peer.receive(LogisticTerms, parameters=32)
+    if theirs.samples != own.samples:
+        raise PeerError(f"{peer.name} trains on {theirs.samples} people, this side on {own.samples}: align them first.")
+    if theirs.parameters != own.parameters:
+        raise PeerError(f"{peer.name} has other parameters of the logistic regression: use the same on both sides.")
+    if theirs.passes != own.passes:
+        raise PeerError(f"{peer.name} goes on after pass {theirs.passes}, this side after pass {own.passes}.")
+    if not 1 <= theirs.columns <= MOST_COLUMNS:
+        raise PeerError(
+            f"{peer.name} has {theirs.columns} columns; each party has 1 to {MOST_COLUMNS}, the active one's intercept "
+            "included."
+        )
+    return theirs
+
+
+def _with_bins(scales: Scales, widths: tuple[int, ...], curvature: float) -> Scales:
+    if min(widths) < 1 or sum(widths) > MOST_COLUMNS or not 1 <= curvature <= len(widths):
+        raise PeerError(
+            f"Bins of {len(widths)} columns: 1 to {MOST_COLUMNS} in all, with a curvature of 1 to {len(widths)}; found "
+            f"{sum(widths)} and {curvature:g}."
+        )
+    return replace(scales, widths=widths, curvature=curvature)
+
+
+def _active_columns(
+    side: SenderSide, forward: Sender, products: Products, labels: Ints, scales: Scales
+) -> tuple[WhitenedColumns, Columns]:
+    """Both parties' columns as the active party handles them; for bins this computes their WOE as shares."""
+    own = WhitenedColumns(scales)
+    if not scales.widths:
+        return own, own
+    shares = private_woe.active(forward, _Labels(products, scales), labels, _woe_sizes(scales))
+    return own, WoeColumns(side, private_woe.standardised(side, shares), scales)
+
+
+def _passive_columns(
+    side: ReceiverSide, forward: Receiver, products: Products, matrix: Dense | OneHot, scales: Scales
+) -> tuple[WhitenedColumns, Columns]:
+    """The same at the passive party."""
+    theirs = WhitenedColumns(scales)
+    if not isinstance(matrix, OneHot):
+        return theirs, theirs
+    rows = matrix.transposed_times(np.ones(scales.rows, dtype=np.uint64))
+    shares = private_woe.passive(forward, products.answering, rows.astype(np.int64), _woe_sizes(scales))
+    return theirs, WoeColumns(side, private_woe.standardised(side, shares), scales)
+
+
+def _woe_sizes(scales: Scales) -> private_woe.Columns:
+    return private_woe.Columns(scales.samples, scales.widths, scales.parameters.smoothing, scales.bits)
+
+
+def _checked_state(state: LogisticState | None, scales: Scales) -> LogisticState | None:
     if state and state.scales != scales:
         raise UsageError("The state to go on from is one of another training: other people, columns or parameters.")
-    return scales
+    return state
 
 
 def _first_state(start: Floats | None, own: slice, scales: Scales) -> LogisticState:
@@ -397,7 +337,7 @@ def _first_state(start: Floats | None, own: slice, scales: Scales) -> LogisticSt
     shares = np.zeros(scales.active + scales.passive, dtype=np.uint64)
     if start is not None:
         shares[own] = _in_ring(start, scales)
-    return LogisticState(0, shares, shares, False, scales)
+    return LogisticState(0, shares, shares, scales)
 
 
 def _placed(thresholds: Floats, own: slice, scales: Scales) -> Words | None:
@@ -413,58 +353,83 @@ def _in_ring(values: Floats, scales: Scales) -> Words:
     return np.rint(values / scales.weight_unit).astype(np.int64).view(np.uint64)
 
 
-def _parts(weights: Words, scales: Scales) -> tuple[Words, Words]:
-    """Shares of the active and of the passive party's weights modulo 2^k."""
-    shares = truncated(weights, WEIGHT_RING, WEIGHT_RING - scales.bits)
-    return shares[: scales.active], shares[scales.active :]
+def _entries(
+    side: Side, columns: tuple[WhitenedColumns, Columns], weights: Words, scales: Scales
+) -> tuple[Words, Words]:
+    """Shares modulo 2^k of what the active party's and the passive party's matrix take."""
+    parts = weights[: scales.active], weights[scales.active :]
+    active, passive = (column.entries(side, part) for column, part in zip(columns, parts, strict=True))
+    return active, passive
+
+
+def _residuals(side: Side, people: Words, ridge: Words, scales: Scales) -> Words:
+    """The end of step 2: shares modulo 2^k of the residuals of people, and of the ridge's rows."""
+    narrow = scales.bits - scales.ridge_dropped
+    lifted = side.lifted(people, 1 << scales.sigmoid.ring, 1 << scales.bits)
+    penalty = side.lifted(truncated(ridge, scales.bits, scales.ridge_dropped), 1 << narrow, 1 << scales.bits)
+    return np.concatenate([lifted, penalty])
 
 
 def _gradient(
-    side: _First | _Second, products: _Products, people: Words, ridge: Words, scales: Scales, *, first: bool
+    side: Side, columns: tuple[WhitenedColumns, Columns], sums: tuple[Words, Words], weights: Words, scales: Scales
 ) -> Words:
-    """Steps 2 (the end) and 3: shares of the gradient modulo 2^64, the active party's weights first."""
-    bits, narrow = scales.bits, scales.bits - scales.ridge_dropped
-    lifted = side.lifted(people, scales.sigmoid.ring, bits)
-    penalty = side.lifted(truncated(ridge, bits, scales.ridge_dropped), narrow, bits)
-    own, theirs = products.gradients(np.concatenate([lifted, penalty]))
-    return side.lifted(np.concatenate([own, theirs] if first else [theirs, own]), bits, WEIGHT_RING)
+    """The end of step 3: shares modulo 2^64, the active party's columns first."""
+    parts = weights[: scales.active], weights[scales.active :]
+    found = [column.gradient(side, *pair) for column, *pair in zip(columns, sums, parts, strict=True)]
+    return np.concatenate(found)
 
 
-def _moved(
-    side: _First | _Second, state: LogisticState, gradient: Words, shrink: Words | None, scales: Scales
-) -> LogisticState:
-    """Step 4, and the bit of step 5 after the last pass."""
+def _moved(side: Side, state: LogisticState, gradient: Words, shrink: Words | None) -> tuple[LogisticState, Words]:
+    """Step 4: the next state, and shares of u - v'."""
+    scales = state.scales
     moved = state.ahead - gradient * np.uint64(scales.step)
     if shrink is not None:
         moved = _shrunk(side, moved, shrink)
-    change, passes = moved - state.weights, state.passes + 1
-    dropped = math.floor(-math.log2(scales.weight_unit)) - STEP_BITS
-    short = truncated(np.concatenate([state.ahead - moved, change]), WEIGHT_RING, dropped)
-    pull, small = np.split(side.lifted(short, WEIGHT_RING - dropped, WEIGHT_RING), 2)
-    uphill = side.negative(np.uint64(0) - side.inner(pull, small))
+    change = moved - state.weights
+    step, short = np.split(_short(side, np.concatenate([state.ahead - moved, change]), scales), 2)
+    uphill = side.signs(-_inner(side, step, short), WEIGHT_RING)
     factor = round(state.passes / (state.passes + MOMENTUM) * 2**MOMENTUM_BITS)
-    scaled = truncated(change * np.uint64(factor), WEIGHT_RING, MOMENTUM_BITS)
-    momentum = side.lifted(scaled, WEIGHT_RING - MOMENTUM_BITS, WEIGHT_RING)
-    ahead = moved + side.selected(np.repeat(side.opposite(uphill), len(change)), momentum)
-    last = passes == scales.parameters.passes
-    return LogisticState(passes, moved, ahead, last and _is_short(side, pull, dropped, scales), scales)
+    momentum = lowered(side, change * np.uint64(factor), WEIGHT_RING, MOMENTUM_BITS)
+    ahead = moved + side.selected(np.repeat(side.inverted(uphill), len(change)), momentum)
+    return replace(state, passes=state.passes + 1, weights=moved, ahead=ahead), step
 
 
-def _shrunk(side: _First | _Second, weights: Words, by: Words) -> Words:
+def _finished(
+    peer: Peer, side: Side, columns: tuple[WhitenedColumns, Columns], state: LogisticState, step: Words
+) -> LogisticState:
+    """After the last pass: open to both whether its step was short, and for bins compute their parts of the score."""
+    scales = state.scales
+    if state.passes < scales.parameters.passes:
+        return state
+    limit = scales.parameters.tolerance / (scales.weight_unit * 2.0 ** _step_dropped(scales))
+    bits = side.signs(_inner(side, step, step) - side.public(math.ceil(limit**2)), WEIGHT_RING)
+    give_bits(peer, bits)
+    short = bool(learn_bits(peer, bits)[0])
+    if not scales.widths:
+        return replace(state, short=short)
+    return replace(state, short=short, values=columns[1].entries(side, state.weights[scales.active :]))
+
+
+def _short(side: Side, steps: Words, scales: Scales) -> Words:
+    """Steps with about STEP_BITS fractional bits, shares modulo 2^64."""
+    return lowered(side, steps, WEIGHT_RING, _step_dropped(scales))
+
+
+def _step_dropped(scales: Scales) -> int:
+    return math.floor(-math.log2(scales.weight_unit)) - STEP_BITS
+
+
+def _inner(side: Side, x: Words, y: Words) -> Words:
+    """A share of the inner product, uint64 (1,)."""
+    return np.asarray(side.product(x, y).sum(keepdims=True, dtype=np.uint64))
+
+
+def _shrunk(side: Side, weights: Words, by: Words) -> Words:
     """w - t where w >= t, w + t where w < -t, else 0."""
     less, more = weights - by, weights + by
-    below, above = np.split(side.negative(np.concatenate([less, more])), 2)
-    kept = side.selected(np.concatenate([side.opposite(below), above]), np.concatenate([less, more]))
+    below, above = np.split(side.signs(np.concatenate([less, more]), WEIGHT_RING), 2)
+    kept = side.selected(np.concatenate([side.inverted(below), above]), np.concatenate([less, more]))
     return np.asarray(kept[: len(weights)] + kept[len(weights) :])
-
-
-def _is_short(side: _First | _Second, pull: Words, dropped: int, scales: Scales) -> bool:
-    """Open to both whether the step's length is below the tolerance."""
-    limit = (scales.parameters.tolerance / (scales.weight_unit * 2.0**dropped)) ** 2
-    excess = side.inner(pull, pull) - np.uint64(side.constant(math.ceil(limit)))
-    bits = side.negative(excess)
-    give_bits(side.peer, bits)
-    return bool(learn_bits(side.peer, bits)[0])
 
 
 def _checked_weights(given: npt.ArrayLike | None, rows: int, parameters: LogisticParameters) -> Floats:

@@ -59,6 +59,8 @@ class LogisticParameters:
     weight_bound : the largest sample weight, class weights included; public. Too high a bound costs passes
     precision : of the sigmoid, "coarse", "fine", or "auto": fine up to 16,384 samples
     open_weights : whether each party learns its own final weights
+    coding : of the passive party's columns: "numbers", or "woe" for bins whose weights of evidence stay shared
+    smoothing : of WOE, half a person or more
     """
 
     C: float = 1.0
@@ -71,6 +73,8 @@ class LogisticParameters:
     weight_bound: float = 1.0
     precision: Literal["auto", "coarse", "fine"] = "auto"
     open_weights: bool = True
+    coding: Literal["numbers", "woe"] = "numbers"
+    smoothing: float = 0.5
 
     def __post_init__(self) -> None:
         positive = {"C": self.C, "tolerance": self.tolerance, "weight_bound": self.weight_bound}
@@ -84,6 +88,10 @@ class LogisticParameters:
             )
         if not 0 <= self.l1_ratio <= 1 or (self.l1_ratio and self.penalty != "elasticnet"):
             raise InputError("Logistic regression: l1_ratio is 0 to 1, and goes with penalty='elasticnet'.")
+        if self.coding not in ("numbers", "woe") or not self.smoothing >= 0.5:
+            raise InputError("Logistic regression: coding is 'numbers' or 'woe', smoothing at least 0.5.")
+        if self.coding == "woe" and self.lasso:
+            raise InputError("Logistic regression: an L1 penalty does not go with coding='woe'.")
         if not 1 <= self.passes <= 100_000:
             raise InputError(f"Logistic regression: 1 to 100,000 passes; found {self.passes}.")
 
@@ -114,12 +122,16 @@ class Scales:
     samples : people, n
     active, passive : columns of the active party (with the intercept) and of the passive one
     parameters : as agreed
+    widths : bins of each of the passive party's columns, where they are coded by WOE
+    curvature : the largest eigenvalue that the correlations of these may have
     """
 
     samples: int
     active: int
     passive: int
     parameters: LogisticParameters
+    widths: tuple[int, ...] = ()
+    curvature: float = 1.0
 
     @property
     def rows(self) -> int:
@@ -157,9 +169,24 @@ class Scales:
         calls = self.parameters.passes
         return SigmoidSizes(self.samples, self.bits, WRAPS, self.residual_bits, self.curve, 17 if fine else 13, calls)
 
-    def products(self, columns: int) -> Sizes:
-        """The sizes of the products with a matrix of so many columns."""
-        return Sizes(self.rows, columns, self.bits, self.bound, calls=self.parameters.passes)
+    @property
+    def woe_length(self) -> float:
+        """What the squares of coded WOE are divided by: the curvature, the ridge's included."""
+        return self.curvature + 4 * self.parameters.ridge / self.samples
+
+    @property
+    def products(self) -> tuple[Sizes, Sizes]:
+        """The sizes of the products with the active and with the passive party's matrix."""
+        calls = self.parameters.passes
+        active = Sizes(self.rows, self.active, self.bits, self.bound, calls=calls)
+        if self.widths:
+            return active, Sizes(self.rows, sum(self.widths), self.bits, bound=1, calls=calls + 1)
+        return active, Sizes(self.rows, self.passive, self.bits, self.bound, calls=calls)
+
+    def scoring(self, rows: int, bound: int) -> tuple[Sizes, Sizes]:
+        """The same for people who are scored, with entries of whitened columns within the bound."""
+        passive = (sum(self.widths), 1) if self.widths else (self.passive, bound)
+        return Sizes(rows, self.active, self.bits, bound), Sizes(rows, passive[0], self.bits, passive[1])
 
     @property
     def weight_unit(self) -> float:

@@ -25,7 +25,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fedbank.errors import PeerError
-from fedbank.models import logistic
+from fedbank.models import logistic, logistic_opening
 from fedbank.models.bin_counts import InputError
 from fedbank.models.logistic_design import Design, LogisticParameters, design_of
 from fedbank.models.trees import sigmoid
@@ -131,7 +131,7 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
         self.state_, self.design_ = state, design
         self.mean_, self.scale_, self.n_iter_, self.converged_ = design.mean, design.scale, state.passes, state.short
         if self.weights == "open":
-            own = logistic.open_weights(peer, state, active=active)
+            own = logistic_opening.open_weights(peer, state, active=active)
             coefficients, intercept = design.coefficients(own)
             self.coef_ = coefficients[None, :]
             if active:
@@ -247,11 +247,11 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
         check_is_fitted(self, "state_")
         if self.weights == "shared":
             table = validate_data(self, X, reset=False, dtype=np.float64, ensure_min_features=0)
-            return logistic.active_scores(
+            return logistic_opening.active_scores(
                 peer, self.state_, self.design_, table, engine=self._engine, threads=self.threads
             )
         own = self._own_scores(X) + self.intercept_[0]
-        theirs = peer.receive(logistic.PartialScores, values=(len(own),)).values
+        theirs = peer.receive(logistic_opening.PartialScores, values=(len(own),)).values
         if not np.isfinite(theirs).all():
             raise PeerError(f"Frame PartialScores from {peer.name}: expected finite numbers.")
         return np.asarray(own + theirs)
@@ -292,9 +292,11 @@ class PassiveLogisticRegression(_LogisticRegression):
         check_is_fitted(self, "state_")
         if self.weights == "shared":
             table = validate_data(self, X, reset=False, dtype=np.float64)
-            logistic.passive_scores(peer, self.state_, self.design_, table, engine=self._engine, threads=self.threads)
+            logistic_opening.passive_scores(
+                peer, self.state_, self.design_, table, engine=self._engine, threads=self.threads
+            )
         else:
-            peer.send(logistic.PartialScores(self._own_scores(X)))
+            peer.send(logistic_opening.PartialScores(self._own_scores(X)))
 
 
 def _weights(sample_weight: npt.ArrayLike | None, class_weight: Any, labels: npt.NDArray[Any]) -> Floats | None:

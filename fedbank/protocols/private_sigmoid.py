@@ -12,7 +12,7 @@ and beyond 0 or 1, which is right within exp(-R). The clamp is needed: beyond P 
    times s c_t; 2 T elementwise products, summed (`private_product`), leave shares modulo two primes; each side scales
    its own to 2^K (`share_conversion.scaled`) and adds them up. The active side adds 2^F s / 2.
 2. Bits [z < -R], [z >= R] as shares: a and b truncated to `COMPARED` bits, two comparisons in one batch.
-3. p - c p + h s with c = [z < -R] XOR [z >= R], h = [z >= R] (`share_products.selected`, one correlated transfer).
+3. p - c p + h s with c = [z < -R] XOR [z >= R], h = [z >= R] (`share_selection.selected`, one correlated transfer).
 
 Who learns what
 ---------------
@@ -48,7 +48,7 @@ from fedbank.protocols.histogram import Ints, Scheme
 from fedbank.protocols.oblivious_transfer import Receiver, Sender
 from fedbank.protocols.product_parameters import Sizes, choose_slots
 from fedbank.protocols.share_conversion import scaled, truncated
-from fedbank.protocols.share_products import first_selected, second_selected
+from fedbank.protocols.share_selection import first_selected, second_selected
 from fedbank.talk.peer import Peer
 
 __all__ = ["COARSE", "FINE", "ActiveSigmoid", "Curve", "PassiveSigmoid", "SigmoidSizes"]

@@ -147,8 +147,15 @@ class SenderSide:
         """Return this side's share of a number that both know: the number itself."""
         return np.uint64(number % 2**WORD)
 
+    def inverted(self, bits: Bytes) -> Bytes:
+        """Return this side's shares of the opposite bits."""
+        return np.asarray(bits ^ 1)
+
     def product(self, x: Words, y: Words, bits: int = WORD) -> Words:
         return sender_product(self.ot, x, y, bits)
+
+    def selected(self, chosen: Bytes, x: Words) -> Words:
+        return sender_selected(self.ot, chosen, x)
 
     def lifted(self, shares: Words, modulus: int, target: int = 2**WORD) -> Words:
         """Return shares modulo the target of x, |x| < modulus / 4, exact."""
@@ -172,8 +179,15 @@ class ReceiverSide:
         """Return this side's share of a number that both know: 0."""
         return np.uint64(0)
 
+    def inverted(self, bits: Bytes) -> Bytes:
+        """Return this side's shares of the opposite bits: its own as they are."""
+        return bits
+
     def product(self, x: Words, y: Words, bits: int = WORD) -> Words:
         return receiver_product(self.ot, x, y, bits)
+
+    def selected(self, chosen: Bytes, x: Words) -> Words:
+        return receiver_selected(self.ot, chosen, x)
 
     def lifted(self, shares: Words, modulus: int, target: int = 2**WORD) -> Words:
         return receiver_lift(self.ot, shares[:, None], (modulus,), (target,))[:, 0]

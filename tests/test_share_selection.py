@@ -1,16 +1,16 @@
-"""Products of shared numbers by transfers: a bit times a number, an inner product; equality, bad peers, simulators."""
+"""A shared bit times a shared number by two transfers: equality, bad peers, simulators."""
 
 import numpy as np
 import pytest
 from dealer import DealtReceiver, DealtSender
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from overhearing import overhear, replay, sizes
 from test_oblivious_transfer import Blank, Known, uniform
 
 from fedbank.errors import PeerError, UsageError
 from fedbank.protocols.oblivious_transfer import MaskedChoices, MaskedTables, Receiver, Sender, packed_size
-from fedbank.protocols.share_products import first_inner, first_selected, second_inner, second_selected
+from fedbank.protocols.share_selection import first_selected, second_selected
 from fedbank.talk.codec import encode
 
 FORWARD, BACKWARD = 3, 4
@@ -62,26 +62,11 @@ def selected(bits, numbers, ring, seed=0):
     return [(int(x) + int(y)) % 2**ring for x, y in zip(talk.left, talk.right, strict=True)]
 
 
-def inner(x, y, seed=0):
-    (a, b), (c, d) = shared(x, 64, seed), shared(y, 64, seed + 1)
-    talk = overhear(
-        lambda peer: first_inner(Sender(peer, DealtSender(FORWARD)), a, c),
-        lambda peer: second_inner(Receiver(peer, DealtReceiver(FORWARD)), b, d),
-    )
-    assert isinstance(talk.left, np.uint64)
-    assert isinstance(talk.right, np.uint64)
-    return (int(talk.left) + int(talk.right)) % 2**64
-
-
-# Worked examples
+# Worked example
 
 
 def test_three_numbers_of_which_two_are_kept():
     assert selected([1, 0, 1], [10, 20, -3], 16) == [10, 0, 2**16 - 3]
-
-
-def test_an_inner_product_of_two():
-    assert inner([2, -3], [5, 7]) == 2**64 - 11
 
 
 # Equality with the plaintext answer
@@ -102,16 +87,6 @@ def test_every_pair_of_shares_of_a_bit(ring):
 def test_selection_of_any_numbers(data, ring, seed):
     pairs = data.draw(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 2**ring - 1)), max_size=20))
     assert selected([s for s, _ in pairs], [x for _, x in pairs], ring, seed) == [s * x for s, x in pairs]
-
-
-@settings(max_examples=40)
-@given(st.lists(st.tuples(*[st.integers(-(2**63), 2**63 - 1)] * 2), max_size=12), st.integers(0, 2**32))
-@example([], 0)
-@example([(0, 0)], 0)
-@example([(2**63 - 1, 2**63 - 1), (-(2**63), -(2**63))], 0)
-@example([(5, 7)] * 3, 0)
-def test_the_inner_product_of_any_lists(pairs, seed):
-    assert inner([x for x, _ in pairs], [y for _, y in pairs], seed) == sum(x * y for x, y in pairs) % 2**64
 
 
 # What does not fit is the caller's mistake
@@ -141,34 +116,18 @@ def test_selections_that_do_not_fit(bits, numbers, ring, sentence, saying):
         assert peer.transcript == []
 
 
-@pytest.mark.parametrize(
-    ("x", "y"), [(words([1]), words([1, 2])), (words([[1]]), words([[1]])), (np.array([1]), words([1]))]
-)
-def test_lists_that_do_not_fit(x, y, saying):
-    peer = saying([])
-    with pytest.raises(UsageError, match="two lists of uint64 of one length"):
-        first_inner(Sender(peer, DealtSender(FORWARD)), x, y)
-    with pytest.raises(UsageError, match="two lists of uint64 of one length"):
-        second_inner(Receiver(peer, DealtReceiver(FORWARD)), x, y)
-    assert peer.transcript == []
-
-
-# A bad peer at every receive: 7 numbers modulo 2^21; two in an inner product
+# A bad peer at every receive: 7 numbers modulo 2^21
 
 BITS, NUMBERS = [1, 0, 1, 1, 0, 0, 1], [5, 6, 7, 0, 2**21 - 1, 1, 2]
 ROLES = {
-    "first selected": first(BITS, NUMBERS, 21),
-    "second selected": second(BITS, NUMBERS, 21),
-    "first inner": lambda peer: first_inner(Sender(peer, DealtSender(FORWARD)), words([1, 2]), words([3, 4])),
-    "second inner": lambda peer: second_inner(Receiver(peer, DealtReceiver(FORWARD)), words([1, 2]), words([3, 4])),
+    "first": first(BITS, NUMBERS, 21),
+    "second": second(BITS, NUMBERS, 21),
 }
 RECEIVES = [
-    ("first selected", 0, MaskedChoices),
-    ("first selected", 1, MaskedTables),
-    ("second selected", 0, MaskedTables),
-    ("second selected", 1, MaskedChoices),
-    ("first inner", 0, MaskedChoices),
-    ("second inner", 0, MaskedTables),
+    ("first", 0, MaskedChoices),
+    ("first", 1, MaskedTables),
+    ("second", 0, MaskedTables),
+    ("second", 1, MaskedChoices),
 ]
 every_receive = pytest.mark.parametrize(("role", "at", "kind"), RECEIVES, ids=[f"{r} {a}" for r, a, _ in RECEIVES])
 
@@ -176,11 +135,8 @@ every_receive = pytest.mark.parametrize(("role", "at", "kind"), RECEIVES, ids=[f
 @pytest.fixture(scope="module")
 def good():
     """What a good peer says to each role."""
-    found = {}
-    for name in ("selected", "inner"):
-        talk = overhear(ROLES[f"first {name}"], ROLES[f"second {name}"])
-        found[f"first {name}"], found[f"second {name}"] = talk.left_peer.heard, talk.right_peer.heard
-    return found
+    talk = overhear(ROLES["first"], ROLES["second"])
+    return {"first": talk.left_peer.heard, "second": talk.right_peer.heard}
 
 
 def test_every_receive_is_listed(good, saying):
