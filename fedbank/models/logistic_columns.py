@@ -59,6 +59,11 @@ class BinCodes:
     def shape(self) -> tuple[int, int]:
         return self.codes.shape[0], self.codes.shape[1]
 
+    @property
+    def places(self) -> Ints:
+        """The number of each cell's bin among those of all columns, int64 (rows, columns)."""
+        return np.asarray(self.codes.astype(np.int64) + np.cumsum([0, *self.widths[:-1]]))
+
 
 class WhitenedColumns:
     """Weights are what the matrix takes."""
@@ -136,8 +141,7 @@ class OneHot:
     """The one-hot matrix of bin codes, as a local matrix modulo 2^64; ridge rows are empty."""
 
     def __init__(self, bins: BinCodes, rows: int):
-        first = np.cumsum([0, *bins.widths[:-1]])
-        self._bins = bins.codes.astype(np.int64) + first
+        self._bins = bins.places
         self._count, self._rows = sum(bins.widths), rows
 
     def __len__(self) -> int:

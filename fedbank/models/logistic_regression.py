@@ -27,6 +27,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fedbank.errors import PeerError
 from fedbank.models import logistic, logistic_opening
 from fedbank.models.bin_counts import InputError
+from fedbank.models.logistic_columns import BinCodes
 from fedbank.models.logistic_design import Design, LogisticParameters, design_of
 from fedbank.models.trees import sigmoid
 from fedbank.protocols import plain_product, private_product
@@ -43,8 +44,8 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    C, penalty, l1_ratio, passes, tolerance, fit_intercept, standardise, weight_bound, precision : as in
-        `LogisticParameters`, the same on both sides
+    C, penalty, l1_ratio, passes, tolerance, fit_intercept, standardise, weight_bound, precision, coding, smoothing : as
+        in `LogisticParameters`, the same on both sides; with coding="woe" the passive party's X are `BinCodes`
     weights : "open" gives each party its own final weights; "shared" gives them to nobody: both parties then score
         people together, from shares
     warm_start : begin from the last fit's own weights
@@ -55,6 +56,7 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
     ----------
     coef_ : float64 (1, own columns), of the standardised columns; absent where weights stay shared
     mean_, scale_ : of the own columns
+    bin_scores_ : with coding="woe", at the passive party instead of these: each bin's part of the log odds, (bins,)
     converged_ : whether the last step was short
     n_iter_ : passes
     state_ : this side's shares, `logistic.LogisticState`
@@ -73,6 +75,8 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
         standardise: bool = True,
         weight_bound: float = 1.0,
         precision: Literal["auto", "coarse", "fine"] = "auto",
+        coding: Literal["numbers", "woe"] = "numbers",
+        smoothing: float = 0.5,
         weights: Literal["open", "shared"] = "open",
         warm_start: bool = False,
         engine: Literal["private", "plaintext"] = "private",
@@ -87,6 +91,8 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
         self.standardise = standardise
         self.weight_bound = weight_bound
         self.precision = precision
+        self.coding = coding
+        self.smoothing = smoothing
         self.weights = weights
         self.warm_start = warm_start
         self.engine = engine
@@ -105,6 +111,8 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
             standardise=self.standardise,
             weight_bound=self.weight_bound,
             precision=self.precision,
+            coding=self.coding,
+            smoothing=self.smoothing,
             open_weights=self.weights == "open",
         )
 
@@ -126,16 +134,19 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
         intercept = float(getattr(self, "intercept_", np.zeros(1))[0]) + float((design.mean - self.mean_) @ before)
         return design.start(before * now, intercept)
 
-    def _keep(self, peer: Peer, state: logistic.LogisticState, design: Design, *, active: bool) -> None:
+    def _keep(self, peer: Peer, state: logistic.LogisticState, design: Design | None, *, active: bool) -> None:
         """Learn what is opened, and remember it."""
-        self.state_, self.design_ = state, design
-        self.mean_, self.scale_, self.n_iter_, self.converged_ = design.mean, design.scale, state.passes, state.short
-        if self.weights == "open":
-            own = logistic_opening.open_weights(peer, state, active=active)
+        self.state_, self.design_, self.n_iter_, self.converged_ = state, design, state.passes, state.short
+        own = logistic_opening.open_weights(peer, state, active=active) if self.weights == "open" else None
+        if design:
+            self.mean_, self.scale_ = design.mean, design.scale
+        if own is not None and design:
             coefficients, intercept = design.coefficients(own)
             self.coef_ = coefficients[None, :]
             if active:
                 self.intercept_ = np.array([intercept])
+        elif own is not None:
+            self.bin_scores_ = own
         if not state.short:
             warnings.warn(
                 f"The last of {state.passes} passes still moved the weights by more than {self.tolerance:g} whitened "
@@ -177,6 +188,8 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
         standardise: bool = True,
         weight_bound: float = 1.0,
         precision: Literal["auto", "coarse", "fine"] = "auto",
+        coding: Literal["numbers", "woe"] = "numbers",
+        smoothing: float = 0.5,
         class_weight: Literal["balanced"] | dict[Any, float] | None = None,
         weights: Literal["open", "shared"] = "open",
         warm_start: bool = False,
@@ -193,6 +206,8 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
             standardise=standardise,
             weight_bound=weight_bound,
             precision=precision,
+            coding=coding,
+            smoothing=smoothing,
             weights=weights,
             warm_start=warm_start,
             engine=engine,
@@ -247,8 +262,9 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
         check_is_fitted(self, "state_")
         if self.weights == "shared":
             table = validate_data(self, X, reset=False, dtype=np.float64, ensure_min_features=0)
+            design: Any = self.design_
             return logistic_opening.active_scores(
-                peer, self.state_, self.design_, table, engine=self._engine, threads=self.threads
+                peer, self.state_, design, table, engine=self._engine, threads=self.threads
             )
         own = self._own_scores(X) + self.intercept_[0]
         theirs = peer.receive(logistic_opening.PartialScores, values=(len(own),)).values
@@ -277,12 +293,16 @@ class PassiveLogisticRegression(_LogisticRegression):
     __doc__ = (_LogisticRegression.__doc__ or "").replace("What both sides have.", "A party with columns only.")
 
     def fit(self, X: Any, y: None = None, *, peer: Peer, sources: Any = None) -> PassiveLogisticRegression:
-        """Train with the active party, whose `fit` this call meets; `X`: own columns of the aligned people."""
+        """Train with the active party, whose `fit` this call meets.
+
+        `X`: own columns of the aligned people, (rows, columns), or `BinCodes`.
+        """
         engine, agreed = self._engine, self.agreed
-        table = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
-        design = design_of(table, agreed, active=False)
+        table = self._table(X, reset=True)
+        design = None if isinstance(table, BinCodes) else design_of(table, agreed, active=False)
+        start = self._start(design) if design else None
         states = logistic.passive(
-            peer, table, agreed, engine=engine, sources=sources, threads=self.threads, start=self._start(design)
+            peer, table, agreed, engine=engine, sources=sources, threads=self.threads, start=start
         )
         self._keep(peer, deque(states, 1)[0], design, active=False)
         return self
@@ -290,13 +310,22 @@ class PassiveLogisticRegression(_LogisticRegression):
     def answer(self, X: Any, *, peer: Peer) -> None:
         """Score aligned people together with the active party, which gets the scores."""
         check_is_fitted(self, "state_")
+        table, state = self._table(X, reset=False), self.state_
         if self.weights == "shared":
-            table = validate_data(self, X, reset=False, dtype=np.float64)
-            logistic_opening.passive_scores(
-                peer, self.state_, self.design_, table, engine=self._engine, threads=self.threads
+            logistic_opening.passive_scores(peer, state, self.design_, table, engine=self._engine, threads=self.threads)
+            return
+        own = self.bin_scores_[table.places].sum(axis=1) if isinstance(table, BinCodes) else self._own_scores(X)
+        peer.send(logistic_opening.PartialScores(own))
+
+    def _table(self, X: Any, *, reset: bool) -> Floats | BinCodes:
+        if self.coding != "woe":
+            found: Floats = validate_data(
+                self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan" if reset else True
             )
-        else:
-            peer.send(logistic_opening.PartialScores(self._own_scores(X)))
+            return found
+        if not isinstance(X, BinCodes):
+            raise InputError("With coding='woe' a passive party passes fedbank.models.logistic_columns.BinCodes.")
+        return X
 
 
 def _weights(sample_weight: npt.ArrayLike | None, class_weight: Any, labels: npt.NDArray[Any]) -> Floats | None:

@@ -1,10 +1,16 @@
 """A scorecard over both parties' columns by the conventions of scikit-learn: one estimator at each party.
 
-Each party bins its own columns (`Binner`) and gives every bin a column of 0 and 1; a vertical logistic regression with
-a ridge (`fedbank.models.logistic`) finds one coefficient for each bin, and points are these coefficients to scale
-(`scorecard.PointsScale`). No weight of evidence of a passive party's bins exists anywhere, not even shared: what its
-owner learns in the end, points per bin, is each bin's part of a model over all columns of both parties, not the share
-of bads in the bin. With weights="shared" it does not learn those either, and people are scored by private products.
+Each party bins its own columns (`Binner`); a vertical logistic regression (`fedbank.models.logistic`) finds
+coefficients, and points per bin are these to scale (`scorecard.PointsScale`). Two codings of bins:
+
+"bins"  Every bin is a column of 0 and 1 with a coefficient of its own, under a ridge. No weight of evidence of a
+        passive party's bins exists anywhere, not even shared: what its owner learns in the end, points per bin, is each
+        bin's part of a model over all columns of both parties, not the share of bads in the bin. Fewer passes.
+"woe"   One coefficient for each column of weights of evidence. The passive party's WOE stay shared while the card
+        trains; its points, opened in the end, are WOE up to one unknown factor a column: with the share of bads they
+        give back the bads per bin (`scorecard`).
+
+With weights="shared" no party learns points, and people are scored by private products.
 
 The active party knows labels, so its own binner may merge bins by them. A passive party's may not: its bins are
 quantiles, widths or the user's (`Binner(merge=None)`).
@@ -16,6 +22,7 @@ Held by `tests/test_vertical_scorecard.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -23,11 +30,13 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from fedbank.models.bin_counts import InputError
+from fedbank.models.bin_counts import SMOOTHING, InputError, evidence
 from fedbank.models.binning import Binner
-from fedbank.models.column_bins import TableBins, one_hot
+from fedbank.models.column_bins import Codes, TableBins, one_hot, replaced
+from fedbank.models.logistic_columns import BinCodes
 from fedbank.models.logistic_regression import ActiveLogisticRegression, PassiveLogisticRegression
 from fedbank.models.scorecard import PointsScale, Reasons, ScorecardHalf
+from fedbank.models.trees import sigmoid
 from fedbank.talk.peer import Peer
 
 __all__ = ["ActiveScorecard", "PassiveScorecard"]
@@ -42,9 +51,11 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     binner : of the own columns; by default 20 quantile bins merged by chi-square where there are labels, else 10
+    coding : "bins" or "woe", the same on both sides
     scale : what points mean, the same on both sides
-    C, passes, tolerance, weight_bound : of the logistic regression; the ridge lies on the coefficients of bins, which
-        are many: it is stronger than one would choose for whole columns
+    C, passes, tolerance, weight_bound : of the logistic regression. With coding "bins" the ridge lies on coefficients
+        of bins, which are many: it is stronger than one would choose for whole columns. "woe" asks for some 200 passes
+    smoothing : of WOE
     digits : decimals of points, None for none
     weights : "open" gives each party the points of its own bins, "shared" gives them to nobody
     model, party : names that the halves carry
@@ -61,8 +72,10 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
         self,
         binner: Binner | None = None,
         *,
+        coding: Literal["bins", "woe"] = "bins",
         scale: PointsScale | None = None,
         C: float = 0.03,
+        smoothing: float = SMOOTHING,
         passes: int = 60,
         tolerance: float = 1e-3,
         weight_bound: float = 1.0,
@@ -74,6 +87,8 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
         threads: int = 1,
     ):
         self.binner = binner
+        self.coding = coding
+        self.smoothing = smoothing
         self.scale = scale
         self.C = C
         self.passes = passes
@@ -88,44 +103,50 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
 
     def reasons(self, X: Any, top: int = 4) -> Reasons:
         """Return for each row the own columns that cost it most points, see `ScorecardHalf.reasons`."""
-        check_is_fitted(self, "half_")
-        return self.half_.reasons(X, top)
+        return self._own_half.reasons(X, top)
 
     def points(self, X: Any) -> Floats:
         """Return this half's points of each row; the score is the sum of both halves'."""
+        return self._own_half.score(X)
+
+    @property
+    def _own_half(self) -> ScorecardHalf:
         check_is_fitted(self, "half_")
-        return self.half_.score(X)
+        half: ScorecardHalf = self.half_
+        return half
 
     @property
     def _regression(self) -> dict[str, Any]:
         """Parameters of the logistic regression over bins."""
+        if self.coding not in ("bins", "woe"):
+            raise InputError(f"A scorecard's coding is 'bins' or 'woe'; found {self.coding!r}.")
         return {
             "C": self.C,
             "passes": self.passes,
             "tolerance": self.tolerance,
             "weight_bound": self.weight_bound,
-            "standardise": False,
+            "standardise": self.coding == "woe",
+            "coding": "woe" if self.coding == "woe" else "numbers",
+            "smoothing": self.smoothing,
             "weights": self.weights,
             "engine": self.engine,
             "threads": self.threads,
         }
 
-    def _dummies(self, X: Any) -> Floats:
-        return one_hot(self.bins_.transform(X), self.bins_.widths).astype(np.float64)
+    def _dummies(self, codes: Codes) -> Floats:
+        return one_hot(codes, self.bins_.widths).astype(np.float64)
 
-    def _keep(self, dummies: Floats) -> None:
-        """Turn coefficients of bins into points."""
-        if self.weights == "shared":
-            return
+    def _half(self, codes: Codes, parts: Sequence[Floats], intercept: float | None) -> ScorecardHalf:
+        """This party's points; `parts`: for each column each bin's part of the log odds."""
         scale = self.scale or PointsScale()
-        first = np.cumsum(self.bins_.widths)[:-1]
-        parts = np.split(self.regression_.coef_[0], first)
         points = scale.points(np.ones(len(parts)), parts, columns=1, spread=False, digits=self.digits)
-        rows = tuple(tuple(int(count) for count in part) for part in np.split(dummies.sum(axis=0), first))
-        base = 0.0
-        if isinstance(self.regression_, ActiveLogisticRegression):
-            base = scale.base(float(self.regression_.intercept_[0]), self.digits)
-        self.half_ = ScorecardHalf(self.model, self.party, scale, self.bins_, points, rows, base)
+        counts = (np.bincount(column, minlength=w) for column, w in zip(codes.T, self.bins_.widths, strict=True))
+        rows = tuple(tuple(int(count) for count in found) for found in counts)
+        base = 0.0 if intercept is None else scale.base(intercept, self.digits)
+        return ScorecardHalf(self.model, self.party, scale, self.bins_, points, rows, base)
+
+    def _split(self, bins: Floats) -> list[Floats]:
+        return np.split(bins, np.cumsum(self.bins_.widths)[:-1])
 
 
 class ActiveScorecard(ClassifierMixin, _Scorecard):  # type: ignore[misc]
@@ -147,21 +168,24 @@ class ActiveScorecard(ClassifierMixin, _Scorecard):  # type: ignore[misc]
         binner = clone(self.binner or Binner(merge="chi")).fit(X, labels)
         self.bins_: TableBins = binner.bins_
         self.report_, self.classes_ = binner.report_, np.array([0, 1])
-        dummies = self._dummies(X)
+        codes = self.bins_.transform(X)
+        if self.coding == "woe":
+            self.evidence_ = tuple(evidence(table, self.smoothing) for table in self.bins_.counts(codes, labels))
         regression = ActiveLogisticRegression(**self._regression)
-        self.regression_ = regression.fit(dummies, labels, sample_weight, peer=peer, sources=sources)
-        self._keep(dummies)
+        self.regression_ = regression.fit(self._columns(codes), labels, sample_weight, peer=peer, sources=sources)
+        if self.weights == "open":
+            self.half_ = self._half(codes, self._parts(), float(self.regression_.intercept_[0]))
         return self
 
     def decision_function(self, X: Any, *, peer: Peer) -> Floats:
         """Return ln(odds of bad) of aligned people, before rounding; meets the passive side's `answer`."""
         check_is_fitted(self, "regression_")
-        return self.regression_.decision_function(self._dummies(X), peer=peer)
+        return self.regression_.decision_function(self._columns(self.bins_.transform(X)), peer=peer)
 
     def predict_proba(self, X: Any, *, peer: Peer) -> Floats:
         """Return the probability of good and of bad, float64 (rows, 2)."""
-        check_is_fitted(self, "regression_")
-        return self.regression_.predict_proba(self._dummies(X), peer=peer)
+        bad = sigmoid(self.decision_function(X, peer=peer))
+        return np.column_stack([1 - bad, bad])
 
     def predict(self, X: Any, *, peer: Peer) -> npt.NDArray[Any]:
         """Return the likelier label of each person."""
@@ -170,6 +194,21 @@ class ActiveScorecard(ClassifierMixin, _Scorecard):  # type: ignore[misc]
     def score_points(self, X: Any, *, peer: Peer) -> Floats:
         """Return the points of aligned people under the whole card, unrounded."""
         return (self.scale or PointsScale()).score(self.decision_function(X, peer=peer))
+
+    def _columns(self, codes: Codes) -> Floats:
+        """What the regression takes: a column for each bin, or WOE."""
+        if self.coding == "woe":
+            return replaced(codes, [one.woe for one in self.evidence_])
+        return self._dummies(codes)
+
+    def _parts(self) -> list[Floats]:
+        """For each column each bin's part of the log odds, 0 on average over the training rows."""
+        model = self.regression_
+        slopes = model.coef_[0] / model.scale_
+        if self.coding == "bins":
+            return _centred(self._split(slopes), self._split(model.mean_))
+        coded = zip(slopes, self.evidence_, model.mean_, strict=True)
+        return [slope * (one.woe - mean) for slope, one, mean in coded]
 
 
 class PassiveScorecard(_Scorecard):
@@ -181,12 +220,32 @@ class PassiveScorecard(_Scorecard):
         if binner.merge is not None:
             raise InputError("A passive party has no labels to merge bins by: use Binner(merge=None), or own edges.")
         self.bins_: TableBins = binner.fit(X).bins_
-        dummies = self._dummies(X)
-        self.regression_ = PassiveLogisticRegression(**self._regression).fit(dummies, peer=peer, sources=sources)
-        self._keep(dummies)
+        codes = self.bins_.transform(X)
+        regression = PassiveLogisticRegression(**self._regression)
+        self.regression_ = regression.fit(self._columns(codes), peer=peer, sources=sources)
+        if self.weights == "open":
+            self.half_ = self._half(codes, self._parts(), None)
         return self
 
     def answer(self, X: Any, *, peer: Peer) -> None:
         """Score aligned people together with the active party, which gets the scores."""
         check_is_fitted(self, "regression_")
-        self.regression_.answer(self._dummies(X), peer=peer)
+        self.regression_.answer(self._columns(self.bins_.transform(X)), peer=peer)
+
+    def _columns(self, codes: Codes) -> Floats | BinCodes:
+        """What the regression takes: a column for each bin, or bin codes."""
+        if self.coding == "woe":
+            return BinCodes(codes.astype(np.int64), self.bins_.widths)
+        return self._dummies(codes)
+
+    def _parts(self) -> list[Floats]:
+        """For each column each bin's part of the log odds."""
+        model = self.regression_
+        if self.coding == "woe":
+            return self._split(model.bin_scores_)
+        return _centred(self._split(model.coef_[0] / model.scale_), self._split(model.mean_))
+
+
+def _centred(parts: Sequence[Floats], shares: Sequence[Floats]) -> list[Floats]:
+    """Subtract from each column's bins their mean, `shares` being the bins' shares of the rows."""
+    return [part - share @ part for part, share in zip(parts, shares, strict=True)]
