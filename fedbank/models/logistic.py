@@ -16,7 +16,7 @@ b_k = k / (k + 5), public):
    stays shared, it multiplies the momentum (`share_arithmetic`). (Gradient restart of O'Donoghue and Candes 2015 with
    momentum set to zero, not the count.)
 5. After the last pass: one bit for both, whether the last step was shorter than the tolerance. Then, if the job opens
-   them, each party sends the other its share of the other's own weights, rounded to 2^-24 whitened units; of bins, of
+   them, each party sends the other its share of the other's own weights, rounded to 2^-18 whitened units; of bins, of
    each bin's part of the score, to 2^-16: its points, WOE up to one unknown factor a column.
 
 Who learns what
@@ -29,7 +29,7 @@ nobody  : a weight before the end, a score, a residual, a gradient, the other's 
 
 Where weights stay shared both learn that bit only; people are then scored by step 1 with new rows. A score is a
 disclosure of its own: an active party that has its weights has z_B = z - z_A too (`logistic_opening`).
-Rounding errors of shares are part of what is computed: they move weights by some 1e-6 standard deviations.
+Rounding errors of shares are part of what is computed: they move weights by 2e-6 to 2e-5 whitened units.
 
 Assumptions: semi-honest parties; those of the parts. Argument, table and attacks: `docs/protocols/logistic.md`. Held by
 `tests/test_logistic.py` (equality with scikit-learn), `tests/test_logistic_disclosure.py` (simulators, attacks).

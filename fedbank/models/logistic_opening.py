@@ -33,8 +33,8 @@ from fedbank.talk.peer import Peer
 
 __all__ = ["OwnWeights", "PartialScores", "active_scores", "open_weights", "passive_scores"]
 
-OPENED_BITS = 24  # fractional bits of opened weights
-SCORE_BITS = 16  # and of opened scores, and parts of scores
+OPENED_BITS = 18  # fractional bits of opened weights: rounding errors, whose shares the owner knows, fill those below
+SCORE_BITS = 16  # of opened scores, and parts of scores
 FURTHEST = 12  # log2 of the deviations that a person who is scored may lie out
 
 Words = npt.NDArray[np.uint64]
