@@ -754,6 +754,28 @@ def test_the_active_partys_view_explains_the_banks_columns_by_chance(views):
     assert explained(WORLD.B, direction[:, None]).min() < 0.6
 
 
+def test_danger_two_trainings_that_differ_by_one_person_give_its_label():
+    """What opened weights themselves say: the passive party's own weights move by q (y - p) in the metric of the
+    curvature. In the clear, as any way to train opens them."""
+    both = np.hstack([WORLD.A, WORLD.B])
+    whole = LogisticRegression(tol=1e-10).fit(both, WORLD.y).coef_[0, 2:]
+    people, right = range(0, PEOPLE, 15), []
+    for person in people:
+        rest = np.delete(np.arange(PEOPLE), person)
+        without = LogisticRegression(tol=1e-10).fit(both[rest], WORLD.y[rest]).coef_[0, 2:]
+        right.append((WORLD.B[person] @ (whole - without) > 0) == (WORLD.y[person] == 1))
+    assert sum(right) >= len(people) - 2
+
+
+def test_an_opened_weight_has_no_bits_below_its_rounding_errors():
+    """Other shares, the same data: weights differ by more than a unit of what is opened."""
+    talks = [train(parameters=LONG, engine=plain_product) for _ in range(6)]
+    found = np.array([np.concatenate([talk.left.weights, talk.right.weights]) for talk in talks])
+    unit = logistic_opening._opened_ring(talks[0].left.states[0].scales, active=True)[1]
+    assert unit / 4 < found.std(axis=0).max() < 16 * unit
+    np.testing.assert_allclose(found / unit, np.rint(found / unit), atol=1e-6)
+
+
 # A bad peer at every message of this protocol's own. Without masks a role says the same again.
 
 UNMASKED = SimpleNamespace(
