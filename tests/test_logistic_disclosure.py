@@ -567,6 +567,33 @@ def test_scores_tell_the_active_side_alone(once):
     assert not spread([talk.left / unit % ring], [ring])  # without the mask
 
 
+def test_scores_under_open_weights_say_the_passive_partys_part_and_nothing_to_it(once):
+    designs = {
+        side: design_of(X, PARAMETERS, active=side == "active")
+        for side, X in (("active", WORLD.A), ("passive", WORLD.B))
+    }
+    models = {"active": ActiveLogisticRegression(), "passive": PassiveLogisticRegression()}
+    for side, model in models.items():
+        design, result = designs[side], getattr(once, SIDES[side])
+        coefficients, intercept = design.coefficients(result.weights)
+        model.state_, model.design_, model.mean_, model.scale_ = result.states[-1], design, design.mean, design.scale
+        model.coef_, model.intercept_, model.n_features_in_ = (
+            coefficients[None],
+            np.array([intercept]),
+            len(design.mean),
+        )
+    talk = overhear(
+        lambda peer: models["active"].decision_function(WORLD.A, peer=peer),
+        lambda peer: models["passive"].answer(WORLD.B, peer=peer),
+    )
+    assert talk.right_peer.heard == []
+    (theirs,) = talk.left_peer.heard
+    np.testing.assert_allclose(theirs.values, designs["passive"].whitened(WORLD.B) @ once.right.weights, atol=1e-9)
+    np.testing.assert_allclose(
+        talk.left - theirs.values, designs["active"].whitened(WORLD.A) @ once.left.weights, atol=1e-9
+    )
+
+
 # What is printed
 
 
@@ -769,7 +796,7 @@ def test_danger_two_trainings_that_differ_by_one_person_give_its_label():
 
 def test_an_opened_weight_has_no_bits_below_its_rounding_errors():
     """Other shares, the same data: weights differ by more than a unit of what is opened."""
-    talks = [train(parameters=LONG, engine=plain_product) for _ in range(6)]
+    talks = [train(parameters=LONG, engine=plain_product) for _ in range(4)]
     found = np.array([np.concatenate([talk.left.weights, talk.right.weights]) for talk in talks])
     unit = logistic_opening._opened_ring(talks[0].left.states[0].scales, active=True)[1]
     assert unit / 4 < found.std(axis=0).max() < 16 * unit
