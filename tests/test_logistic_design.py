@@ -245,6 +245,7 @@ def test_a_step_moves_a_weight_by_two_nths_of_its_gradient():
         ({"precision": "exact"}, "found 'l2' and 'exact'"),
         ({"l1_ratio": 0.5}, "goes with penalty='elasticnet'"),
         ({"penalty": "elasticnet", "l1_ratio": 1.5}, "l1_ratio is 0 to 1"),
+        ({"solver": "newton"}, "found 'newton'"),
         ({"coding": "bins"}, "coding is 'numbers' or 'woe'"),
         ({"smoothing": 0.4}, "smoothing at least 0.5"),
         ({"coding": "woe", "penalty": "elasticnet", "l1_ratio": 0.5}, "does not go with coding='woe'"),
@@ -268,6 +269,7 @@ def test_every_parameter_is_in_the_digest():
         "weight_bound": 2.0,
         "precision": "fine",
         "open_weights": False,
+        "solver": "accelerated",
         "coding": "woe",
         "smoothing": 1.0,
     }

@@ -46,6 +46,7 @@ COLUMNS = 3  # of each side, the intercept among the active one's
 OWN = {"active": slice(0, 3), "passive": slice(3, 6)}
 PASSES = 2
 PARAMETERS = LogisticParameters(passes=PASSES, tolerance=1e-3)
+ACCELERATED = dataclasses.replace(PARAMETERS, solver="accelerated")
 DEALT = {"active": (DealtSender, DealtReceiver), "passive": (DealtReceiver, DealtSender)}
 SEEDS = (3, 4)
 SIDES = {"active": "left", "passive": "right"}
@@ -300,12 +301,23 @@ def once_binned():
     return train(BINS, WOE)
 
 
+@pytest.fixture(scope="module")
+def once_accelerated():
+    """One real training with accelerated steps."""
+    return train(parameters=ACCELERATED)
+
+
 @both_sides
-@pytest.mark.parametrize("short", [False, True])
-@pytest.mark.parametrize("coding", ["numbers", "woe"])
-def test_each_side_hears_what_its_simulator_makes(side, short, coding, once, once_binned):
+@pytest.mark.parametrize(
+    ("kind", "short"), [("quasi-newton", False), ("quasi-newton", True), ("accelerated", True), ("woe", False)]
+)
+def test_each_side_hears_what_its_simulator_makes(side, kind, short, once, once_accelerated, once_binned):
     """The same frames, in the same order, of the same sizes; and the receiver comes to its declared output."""
-    talk, given = (once, (WORLD, PARAMETERS)) if coding == "numbers" else (once_binned, (BINS, WOE))
+    talk, *given = {
+        "quasi-newton": (once, WORLD, PARAMETERS),
+        "accelerated": (once_accelerated, WORLD, ACCELERATED),
+        "woe": (once_binned, BINS, WOE),
+    }[kind]
     output = declared(talk, side)
     output.short = short
     made = simulated(side, output, None, *given)
@@ -317,18 +329,18 @@ def test_each_side_hears_what_its_simulator_makes(side, short, coding, once, onc
     assert [state.short for state in result.states] == [False, short]
 
 
-def test_the_declared_weights_are_those_of_the_joined_table(once):
-    """Two passes of the same steps in floats: the outputs that simulators are given are no other numbers."""
+def test_the_declared_weights_are_those_of_the_joined_table(once_accelerated):
+    """Two passes of the accelerated steps in floats: the outputs that simulators are given are no other numbers."""
     designs = design_of(WORLD.A, PARAMETERS, active=True), design_of(WORLD.B, PARAMETERS, active=False)
     Q = np.hstack([design.whitened(X) for design, X in zip(designs, (WORLD.A, WORLD.B), strict=True)])
     T = np.zeros((6, 6))
     T[1:3, 1:3], T[3:, 3:] = (design.mixing for design in designs)
-    scales, v, u = once.left.states[0].scales, np.zeros(6), np.zeros(6)
+    scales, v, u = once_accelerated.left.states[0].scales, np.zeros(6), np.zeros(6)
     step = scales.step * scales.weight_unit * 2.0 ** (scales.entry_bits + scales.residual_bits)
     for k in range(PASSES):
         new = u - step * (Q.T @ (expit(Q @ u) - WORLD.y) + T.T @ T @ u)
         u, v = new + k / (k + 5) * (new - v), new
-    found = np.concatenate([once.left.weights, once.right.weights])
+    found = np.concatenate([once_accelerated.left.weights, once_accelerated.right.weights])
     np.testing.assert_allclose(found, v, atol=1e-4)
     assert np.abs(v).min() > 0.01
 
@@ -376,7 +388,10 @@ def joined(found, name):
 @both_sides
 def test_what_a_side_decrypts_is_uniform_really_and_simulated(side, source, once, views):
     for _ in range(3):
-        _ = train(views=views) if source == "real" else simulated(side, declared(once, side), views)
+        if source == "real":
+            train(parameters=ACCELERATED, views=views)
+        else:
+            simulated(side, declared(once, side), views, parameters=ACCELERATED)
     view = views[side]
     moduli = {name: moduli for name, _, moduli in view.opened}
     assert sorted(moduli) == sorted(PRODUCTS[side])
@@ -396,7 +411,7 @@ def test_without_the_masks_of_the_products_it_is_not(side, views):
     """Beside rho there is nothing but the peer's table times own numbers, for whoever knows both; of the sigmoid, sums
     of a few products that are visibly not uniform."""
     for _ in range(3):
-        train(views=views)
+        train(parameters=ACCELERATED, views=views)
     view, table = views[side], table_of(other(side))
     for name, turned in (("times", table), ("transposed", table.T)):
         ring = view.opened[0][2][0]
@@ -414,7 +429,7 @@ def test_without_the_masks_of_the_products_it_is_not(side, views):
 
 @both_sides
 def test_shares_of_scores_residuals_gradients_and_weights_are_uniform(side, views):
-    talks = [train(views=views) for _ in range(3)]
+    talks = [train(views=views) for _ in range(2)]
     scales, view = talks[0].left.states[0].scales, views[side]
     assert spread([np.concatenate(view.scores)], [2**scales.bits])
     assert spread([np.concatenate(view.residuals)], [2**scales.sigmoid.ring])
@@ -422,6 +437,9 @@ def test_shares_of_scores_residuals_gradients_and_weights_are_uniform(side, view
     states = [state for talk in talks for state in getattr(talk, SIDES[side]).states]
     assert spread([np.concatenate([state.weights for state in states])], [2**64])
     assert spread([np.concatenate([state.ahead for state in states[1::PASSES]])], [2**64])
+    memories = [state.memory for state in states[1::PASSES]]
+    parts = [part for one in memories for part in (one.s[-1], one.y[-1], one.gradient, one.direction, one.gamma)]
+    assert spread([np.concatenate(parts)], [2**64])
 
 
 # A mask of a transfer left out: the same tests fail
@@ -510,7 +528,9 @@ def test_weights_of_people_make_the_same_frames():
         assert sizes(heard_by(weighted, side)) == sizes(heard_by(plain, side))
 
 
-@pytest.mark.parametrize("penalty", [{"penalty": None}, {"penalty": "elasticnet", "l1_ratio": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "penalty", [{"solver": "accelerated"}, {"penalty": None}, {"penalty": "elasticnet", "l1_ratio": 0.5}], ids=str
+)
 def test_the_frames_of_other_penalties_depend_on_sizes_alone(penalty):
     parameters = dataclasses.replace(PARAMETERS, **penalty)
     talks = [train(data, parameters, engine=plain_product) for data in (WORLD, OTHERS["separable"])]
@@ -684,7 +704,7 @@ def signed(words, bits):
     return (words << np.uint64(64 - bits)).view(np.int64) / 2.0 ** (64 - bits)
 
 
-LONG = dataclasses.replace(PARAMETERS, passes=12)
+LONG = dataclasses.replace(ACCELERATED, passes=12)
 
 
 def leans(areas):
@@ -695,7 +715,7 @@ def leans(areas):
 def test_the_residue_attack_over_the_passive_partys_view_is_chance(views):
     """Gradients: a guess is a direction in its own columns, which any direction's scores order somehow; from shares it
     leans to the labels as often as away from them, from opened gradients always to them. Residuals, scores: chance."""
-    talk = train(parameters=dataclasses.replace(PARAMETERS, passes=24), views=views)
+    talk = train(parameters=dataclasses.replace(LONG, passes=24), views=views)
     scales, view, y = talk.left.states[0].scales, views["passive"], WORLD.y
     Q = design_of(WORLD.B, PARAMETERS, active=False).whitened(WORLD.B)
     opened = [own + theirs for own, theirs in zip(view.gradients, views["active"].gradients, strict=True)]
@@ -737,7 +757,7 @@ def test_trying_all_labels_over_shares_finds_others(views):
     data = world(people=14)
     right = []
     for _ in range(3):
-        train(data, PARAMETERS, views=views)
+        train(data, ACCELERATED, views=views)
         view = views["passive"]
         design = design_of(data.B, PARAMETERS, active=False)
         Q = design.whitened(data.B)
@@ -796,7 +816,7 @@ def test_danger_two_trainings_that_differ_by_one_person_give_its_label():
 
 def test_an_opened_weight_has_no_bits_below_its_rounding_errors():
     """Other shares, the same data: weights differ by more than a unit of what is opened."""
-    talks = [train(parameters=LONG, engine=plain_product) for _ in range(4)]
+    talks = [train(parameters=dataclasses.replace(LONG, passes=8), engine=plain_product) for _ in range(4)]
     found = np.array([np.concatenate([talk.left.weights, talk.right.weights]) for talk in talks])
     unit = logistic_opening._opened_ring(talks[0].left.states[0].scales, active=True)[1]
     assert unit / 4 < found.std(axis=0).max() < 16 * unit
@@ -808,7 +828,7 @@ def test_an_opened_weight_has_no_bits_below_its_rounding_errors():
 UNMASKED = SimpleNamespace(
     VectorHolder=plain_product.VectorHolder, MatrixHolder=partial(plain_product.MatrixHolder, random=bytes)
 )
-ROLES = {side: role_of(side, WORLD, dataclasses.replace(PARAMETERS, passes=1), engine=UNMASKED) for side in SIDES}
+ROLES = {side: role_of(side, WORLD, dataclasses.replace(ACCELERATED, passes=1), engine=UNMASKED) for side in SIDES}
 
 
 @pytest.fixture(scope="module")
