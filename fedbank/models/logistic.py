@@ -400,14 +400,15 @@ def _accelerated(
 ) -> tuple[LogisticState, Words]:
     """Step 4 with momentum."""
     scales = state.scales
-    moved = state.ahead - gradient * np.uint64(scales.step)
+    factor, shift = scales.step_factor
+    moved = state.ahead - lowered(side, gradient * np.uint64(factor), WEIGHT_RING, shift)
     if shrink is not None:
         moved = _shrunk(side, moved, shrink)
     change = moved - state.weights
     step, short = np.split(_short(side, np.concatenate([state.ahead - moved, change]), scales), 2)
     uphill = side.signs(-side.product(step, short).sum(keepdims=True, dtype=np.uint64), WEIGHT_RING)
-    factor = round(state.passes / (state.passes + MOMENTUM) * 2**MOMENTUM_BITS)
-    momentum = lowered(side, change * np.uint64(factor), WEIGHT_RING, MOMENTUM_BITS)
+    held = round(state.passes / (state.passes + MOMENTUM) * 2**MOMENTUM_BITS)
+    momentum = lowered(side, change * np.uint64(held), WEIGHT_RING, MOMENTUM_BITS)
     ahead = moved + side.selected(np.repeat(side.inverted(uphill), len(change)), momentum)
     length = side.product(step, step).sum(keepdims=True, dtype=np.uint64)
     return replace(state, passes=state.passes + 1, weights=moved, ahead=ahead), length
@@ -444,9 +445,7 @@ def _shrunk(side: Side, weights: Words, by: Words) -> Words:
 
 def _checked_weights(given: npt.ArrayLike | None, rows: int, parameters: LogisticParameters) -> Floats:
     """Sample weights over the largest that is allowed."""
-    if given is None:
-        return np.full(rows, 1.0 / parameters.weight_bound)
-    weights = np.asarray(given, dtype=np.float64)
+    weights = np.ones(rows) if given is None else np.asarray(given, dtype=np.float64)
     if weights.shape != (rows,) or not np.isfinite(weights).all() or (weights < 0).any():
         raise UsageError(f"Sample weights are {rows} finite numbers of at least 0; found shape {weights.shape}.")
     if weights.max() > parameters.weight_bound:

@@ -41,7 +41,6 @@ WEIGHT_RING = 64
 WRAPS = 5  # scores reach 16 periods either way, 352 or 520 units
 FACTOR_BITS = 12  # of the factor that makes a gradient a mean
 FEW = 2**14  # up to so many samples precision costs nothing that is felt
-ROOM = 55  # bits between entries, residuals, samples and the ring of weights, so that a step has 5 bits or more
 NEGLIGIBLE = 1e-10  # of the largest variance: a direction that the columns do not have
 
 
@@ -160,12 +159,11 @@ class Scales:
 
     @property
     def entry_bits(self) -> int:
-        return 12 if self.samples <= FEW else 8
+        return 16 if self.samples <= FEW else 10
 
     @property
     def residual_bits(self) -> int:
-        most = 16 if self.samples <= FEW else 14
-        return int(min(most, ROOM - WRAPS - 2 * self.entry_bits - self._sample_bits))
+        return 16 if self.samples <= FEW else 14
 
     @property
     def bits(self) -> int:
@@ -217,14 +215,12 @@ class Scales:
         """By what a gradient in its ring is multiplied, and the bits then dropped, to be the mean one over weights in
         that unit, with GRADIENT fractional bits."""
         unit = self.weight_unit * 2.0**self.weight_bits
-        factor = unit * 2.0 ** (GRADIENT - self.entry_bits - self.residual_bits) / self.samples
-        shift = max(0, FACTOR_BITS - math.ceil(math.log2(factor)))
-        return round(factor * 2.0**shift), shift
+        return _factor(unit * 2.0 ** (GRADIENT - self.entry_bits - self.residual_bits) / self.samples)
 
     @property
-    def step(self) -> int:
-        """What a gradient in its ring is multiplied by to be a step of 2 / n in the ring of weights; rounded down."""
-        return math.floor(self.step_length / self.weight_unit / 2.0 ** (self.entry_bits + self.residual_bits))
+    def step_factor(self) -> tuple[int, int]:
+        """The same, to be a step of 2 / n in the ring of weights."""
+        return _factor(self.step_length / self.weight_unit / 2.0 ** (self.entry_bits + self.residual_bits))
 
     @property
     def step_length(self) -> float:
@@ -341,6 +337,12 @@ def design_of(X: Floats, parameters: LogisticParameters, *, active: bool) -> Des
         _mixing(square, 4 * parameters.ridge / rows, parameters.lasso > 0),
         active and parameters.fit_intercept,
     )
+
+
+def _factor(exact: float) -> tuple[int, int]:
+    """An integer and a shift that make a factor, rounded down to FACTOR_BITS bits."""
+    shift = max(0, FACTOR_BITS - math.ceil(math.log2(exact)))
+    return math.floor(exact * 2.0**shift), shift
 
 
 def _mixing(square: Floats, ridge: float, scaled_only: bool) -> Floats:
