@@ -11,6 +11,7 @@ from scipy.special import expit
 from fedbank.errors import UsageError
 from fedbank.models.bin_counts import InputError
 from fedbank.models.logistic_design import FEW, WEIGHT_RING, WRAPS, Design, LogisticParameters, Scales, design_of
+from fedbank.models.quasi_newton import GRADIENT
 from fedbank.protocols.private_sigmoid import COARSE, FINE
 from fedbank.protocols.product_parameters import MOST_BITS, choose_slots, choose_times, choose_transposed
 
@@ -198,9 +199,14 @@ def test_nothing_wraps_for_any_number_of_people(samples, precision):
     assert samples * 1.6 * 2.0 ** (entry + residual) <= 2.0 ** (public.bits - 2)
     # weights are cut off at a unit of the scores' ring before they are multiplied
     assert public.sigmoid.unit * 2.0**entry <= (2.0**-9 if samples < 100 else 2.0**-15)
-    assert public.step >= 16
-    length = public.step * public.weight_unit * 2.0 ** (entry + residual)
-    assert 1 - 1 / 16 < length / public.step_length <= 1
+    # steps: their factors have eleven bits or more, and the products with a gradient may be lowered
+    one = 2.0 ** (entry + residual)
+    for (factor, shift), exact in (
+        (public.step_factor, public.step_length / one / public.weight_unit),
+        (public.gradient_factor, public.weight_unit * 2.0 ** (public.weight_bits + GRADIENT) / one / samples),
+    ):
+        assert 1 - 2.0**-10 < factor * 2.0**-shift / exact <= 1
+        assert factor * 2.0 ** (public.bits - 2) < 2.0 ** (WEIGHT_RING - 2) - 2.0**shift
     assert public.weight_unit * 2.0 ** (WEIGHT_RING - 1) >= 2.0**15  # weights reach so far
     assert public.weight_unit < 2.0**-35
     assert public.sigmoid.ring - public.residual_bits >= 4
@@ -227,8 +233,9 @@ def test_a_step_moves_a_weight_by_two_nths_of_its_gradient():
     """In whitened units, through the integers of the rings."""
     public = scales(1000)
     gradient = 3.5  # of the loss
-    moved = round(gradient * 2.0 ** (public.entry_bits + public.residual_bits)) * public.step * public.weight_unit
-    assert moved == pytest.approx(2 / 1000 * gradient, rel=1 / public.step)
+    factor, shift = public.step_factor
+    words = round(gradient * 2.0 ** (public.entry_bits + public.residual_bits)) * factor >> shift
+    assert words * public.weight_unit == pytest.approx(2 / 1000 * gradient, rel=2.0**-10)
 
 
 # Parameters and rows that do not fit

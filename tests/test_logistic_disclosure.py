@@ -335,10 +335,9 @@ def test_the_declared_weights_are_those_of_the_joined_table(once_accelerated):
     Q = np.hstack([design.whitened(X) for design, X in zip(designs, (WORLD.A, WORLD.B), strict=True)])
     T = np.zeros((6, 6))
     T[1:3, 1:3], T[3:, 3:] = (design.mixing for design in designs)
-    scales, v, u = once_accelerated.left.states[0].scales, np.zeros(6), np.zeros(6)
-    step = scales.step * scales.weight_unit * 2.0 ** (scales.entry_bits + scales.residual_bits)
+    v = u = np.zeros(6)
     for k in range(PASSES):
-        new = u - step * (Q.T @ (expit(Q @ u) - WORLD.y) + T.T @ T @ u)
+        new = u - 2 / PEOPLE * (Q.T @ (expit(Q @ u) - WORLD.y) + T.T @ T @ u)
         u, v = new + k / (k + 5) * (new - v), new
     found = np.concatenate([once_accelerated.left.weights, once_accelerated.right.weights])
     np.testing.assert_allclose(found, v, atol=1e-4)
