@@ -28,7 +28,7 @@ nobody  : a weight before the end, a score, a residual, a gradient, the other's 
 
 Where weights stay shared both learn that bit only; people are then scored by step 1 with new rows. A score is a
 disclosure of its own: an active party that has its weights has z_B = z - z_A too (`logistic_opening`).
-Rounding errors of shares are part of what is computed: they move weights by 2e-6 to 2e-5 whitened units.
+Rounding errors of shares are part of what is computed: settled weights move by 2e-6 to 4e-5 whitened units.
 
 Assumptions: semi-honest parties; those of the parts. Argument, table and attacks: `docs/protocols/logistic.md`. Held by
 `tests/test_logistic.py` (equality with scikit-learn), `tests/test_logistic_disclosure.py` (simulators, attacks).
