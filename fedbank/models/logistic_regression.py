@@ -45,7 +45,8 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     C, penalty, l1_ratio, solver, passes, tolerance, fit_intercept, standardise, weight_bound, precision, coding,
-        smoothing : as in `LogisticParameters`, the same on both sides; with coding="woe" the passive party's X are `BinCodes`
+        smoothing : as in `LogisticParameters`, the same on both sides; with coding="woe" the passive party's X are
+        `BinCodes`
     weights : "open" gives each party its own final weights; "shared" gives them to nobody: both parties then score
         people together, from shares
     warm_start : begin from the last fit's own weights

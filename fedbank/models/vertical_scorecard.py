@@ -53,8 +53,8 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
     binner : of the own columns; by default 20 quantile bins merged by chi-square where there are labels, else 10
     coding : "bins" or "woe", the same on both sides
     scale : what points mean, the same on both sides
-    C, solver, passes, tolerance, weight_bound : of the logistic regression. With coding "bins" the ridge lies on coefficients
-        of bins, which are many: it is stronger than one would choose for whole columns. "woe" asks for some 200 passes
+    C, solver, passes, tolerance, weight_bound : of the logistic regression. With coding "bins" the ridge lies on
+        coefficients of bins, which are many: it is stronger than one would choose for whole columns
     smoothing : of WOE
     digits : decimals of points, None for none
     weights : "open" gives each party the points of its own bins, "shared" gives them to nobody
