@@ -204,6 +204,11 @@ class Scales:
         return 2.0 / self.samples
 
     @property
+    def step_taken(self) -> float:
+        """The length of the step that `step` makes: up to 2^-5 shorter than 2 / n."""
+        return self.step * self.weight_unit * 2.0 ** (self.entry_bits + self.residual_bits)
+
+    @property
     def ridge_dropped(self) -> int:
         """Bits dropped from the score of a row for the ridge to become its residual."""
         return round(-self.residual_bits - math.log2(self.sigmoid.unit))
@@ -258,7 +263,7 @@ class Design:
 
     def thresholds(self, scales: Scales) -> Floats:
         """Return by how much the L1 penalty shrinks each weight in a step, float64 (columns,), whitened units."""
-        own = scales.step_length * scales.parameters.lasso * np.diag(self.mixing)
+        own = scales.step_taken * scales.parameters.lasso * np.diag(self.mixing)
         return np.concatenate([[0.0], own]) if self.intercept else own
 
     def coefficients(self, weights: Floats) -> tuple[Floats, float]:
