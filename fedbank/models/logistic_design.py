@@ -40,6 +40,7 @@ WEIGHT_RING = 64
 WRAPS = 5  # scores reach 16 periods either way, 352 or 520 units
 FEW = 2**14  # up to so many samples precision costs nothing that is felt
 ROOM = 55  # bits between entries, residuals, samples and the ring of weights, so that a step has 5 bits or more
+MOST_TOLERANCE = 1000.0  # the square of a step's length, compared modulo 2^64 with 40 fractional bits
 NEGLIGIBLE = 1e-10  # of the largest variance: a direction that the columns do not have
 
 
@@ -92,6 +93,8 @@ class LogisticParameters:
             raise InputError("Logistic regression: coding is 'numbers' or 'woe', smoothing at least 0.5.")
         if self.coding == "woe" and self.lasso:
             raise InputError("Logistic regression: an L1 penalty does not go with coding='woe'.")
+        if self.tolerance > MOST_TOLERANCE:
+            raise InputError(f"Logistic regression: a tolerance is {MOST_TOLERANCE:g} at the most.")
         if not 1 <= self.passes <= 100_000:
             raise InputError(f"Logistic regression: 1 to 100,000 passes; found {self.passes}.")
 
@@ -109,8 +112,11 @@ class LogisticParameters:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of all of them."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()
+        """SHA-256 of all of them; the same for numbers that are equal, as 1 and 1.0."""
+        values = {
+            name: value if isinstance(value, (str, bool)) else _number(value) for name, value in asdict(self).items()
+        }
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).digest()
 
 
 @dataclass(frozen=True)
@@ -276,6 +282,10 @@ class Design:
         return np.concatenate([[intercept], own]) if self.intercept else own
 
 
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
 def design_of(X: Floats, parameters: LogisticParameters, *, active: bool) -> Design:
     """Standardise and whiten one party's training rows.
 
@@ -314,12 +324,32 @@ def design_of(X: Floats, parameters: LogisticParameters, *, active: bool) -> Des
 
 
 def _mixing(square: Floats, ridge: float, scaled_only: bool) -> Floats:
-    """T for a matrix of mean squares and 4 m / n."""
-    values, vectors = np.linalg.eigh(square)
-    top = max(float(values.max(initial=0.0)), 0.0)
+    """T for a matrix of mean squares and 4 m / n.
+
+    Columns are divided by their lengths first, so that large ones do not hide small ones. Coefficients are orthogonal
+    to the directions that the columns do not have, as those that a ridge makes smallest are.
+    """
     if scaled_only:
+        top = max(float(np.linalg.eigvalsh(square).max(initial=0.0)), 0.0)
         return np.eye(len(square)) / math.sqrt(top + ridge) if top + ridge > 0 else np.zeros_like(square)
-    kept = values > NEGLIGIBLE * top
-    whole = np.where(kept, values, 0.0) + ridge
-    lengths = np.divide(1.0, np.sqrt(whole), out=np.zeros_like(whole), where=kept)
-    return np.asarray(vectors * lengths)
+    lengths = np.sqrt(np.diag(square))
+    lengths[lengths == 0] = 1.0
+    values, vectors = np.linalg.eigh(square / np.outer(lengths, lengths))
+    missing = vectors[:, values <= NEGLIGIBLE * values.max(initial=0.0)]
+    divided = 1.0 / np.sqrt(lengths**2 + ridge)
+    has = _orthogonal(missing * (divided / lengths)[:, None])
+    whole = np.outer(divided, divided) * square + np.diag(ridge * divided**2)
+    values, vectors = np.linalg.eigh(has.T @ whole @ has)
+    kept = values > NEGLIGIBLE * values.max(initial=0.0)
+    return np.asarray(_square(divided[:, None] * (has @ (vectors[:, kept] / np.sqrt(values[kept])))))
+
+
+def _orthogonal(directions: Floats) -> Floats:
+    """An orthonormal basis of all that is orthogonal to these."""
+    longest = np.abs(directions).max(axis=0, initial=0.0)
+    return np.linalg.qr(directions / longest, mode="complete")[0][:, directions.shape[1] :]
+
+
+def _square(mixing: Floats) -> Floats:
+    """Put columns of zeros in front, for the directions that are not there."""
+    return np.pad(mixing, ((0, 0), (len(mixing) - mixing.shape[1], 0)))
