@@ -216,7 +216,7 @@ def silent_receiver(code: Code, leaves: int, points: Annotated[NDArray[numpy.int
 class ProductScheme:
     """Rings and sizes of the ciphertexts of one product; see products.hpp."""
 
-    def __init__(self, primes: Sequence[int], steps: Sequence[int], rest: float, plain: int, dimension: int, useful_bits: int, other_bits: int, flood_bits: int) -> None: ...
+    def __init__(self, primes: Sequence[int], plains: Sequence[int], steps: Sequence[Sequence[int]], rests: Sequence[float], dimension: int, useful_bits: int, other_bits: int, flood_bits: int) -> None: ...
 
     @property
     def packed_bytes(self) -> int: ...
@@ -241,14 +241,16 @@ class ProductKey:
         Encrypt numbers modulo T, so many a ciphertext: (blocks, packed bytes).
         """
 
-    def encrypt_slots(self, scheme: ProductScheme, values: Annotated[NDArray[numpy.int64], dict(shape=(None, None), order='C', device='cpu', writable=False)], seed: bytes, key: bytes, threads: int) -> NDArray[numpy.uint8]:
-        """Encrypt (terms, samples) slot by slot: (ciphertexts, packed bytes)."""
+    def encrypt_slots(self, scheme: ProductScheme, values: Annotated[NDArray[numpy.int64], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], seed: bytes, key: bytes, threads: int) -> NDArray[numpy.uint8]:
+        """
+        Encrypt (primes of T, terms, samples) slot by slot: (ciphertexts, packed bytes).
+        """
 
     def open_vector(self, scheme: ProductScheme, rows: int, tile_rows: int, tile_columns: int, useful: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], other: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
         """This side's shares of M v: (rows,)."""
 
     def open_slots(self, scheme: ProductScheme, samples: int, terms: int, useful: Annotated[NDArray[numpy.uint8], dict(shape=(None,), order='C', device='cpu', writable=False)], other: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], threads: int) -> NDArray[numpy.uint64]:
-        """This side's shares of the sums of products: (samples,)."""
+        """This side's shares of the sums of products: (primes of T, samples)."""
 
 class ProductResponder:
     """What the matrix holder needs of the peer's public key."""
@@ -260,8 +262,10 @@ class ProductResponder:
         Masked, re-randomised and flooded responses (useful, other), and this side's shares of M v (rows,).
         """
 
-    def respond_slots(self, scheme: ProductScheme, values: Annotated[NDArray[numpy.int64], dict(shape=(None, None), order='C', device='cpu', writable=False)], seed: bytes, packed: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: bytes, threads: int) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8], NDArray[numpy.uint64]]:
-        """The same for sums over terms of products slot by slot: (samples,)."""
+    def respond_slots(self, scheme: ProductScheme, values: Annotated[NDArray[numpy.int64], dict(shape=(None, None, None), order='C', device='cpu', writable=False)], seed: bytes, packed: Annotated[NDArray[numpy.uint8], dict(shape=(None, None), order='C', device='cpu', writable=False)], key: bytes, threads: int) -> tuple[NDArray[numpy.uint8], NDArray[numpy.uint8], NDArray[numpy.uint64]]:
+        """
+        The same for sums over terms of products slot by slot: shares (primes of T, samples).
+        """
 
 def aes_path() -> str:
     """The AES that the path in use stands for."""

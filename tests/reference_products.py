@@ -40,7 +40,7 @@ ALL = Kept.RERANDOMISED | Kept.FLOODED | Kept.MASKED | Kept.DROPPED
 
 @dataclass(frozen=True)
 class Scheme:
-    """D, the primes of Q, T, r0, r1 and B."""
+    """D, the primes of Q, T, r0, r1 and B, and the primes of T if there are two."""
 
     dimension: int
     primes: tuple
@@ -48,6 +48,7 @@ class Scheme:
     useful_bits: int
     other_bits: int
     flood_bits: int
+    halves: tuple = ()
 
     @property
     def modulus(self):
@@ -163,9 +164,33 @@ def tile(scheme, matrix, group, block, tile_rows, tile_columns):
 
 
 def slots(scheme, values):
-    """The polynomial modulo T, centred, that has these values in its slots; missing ones are zero."""
-    filled = [int(x) % scheme.plain for x in values] + [0] * (scheme.dimension - len(values))
-    return [centred(x, scheme.plain) for x in polynomial_of(filled, scheme.plain)]
+    """For each prime p of T the polynomial modulo p that has these values in its slots; missing ones are zero."""
+    found = []
+    for prime, given in zip(scheme.halves or (scheme.plain,), values, strict=True):
+        filled = [int(x) % prime for x in given] + [0] * (scheme.dimension - len(given))
+        found.append(np.array(polynomial_of(filled, prime), dtype=object))
+    return found
+
+
+def slot_message(scheme, values):
+    """m modulo T of the vector holder: m / T = m1 / p1 + m2 / p2 modulo 1."""
+    terms = zip(slots(scheme, values), scheme.halves or (scheme.plain,), strict=True)
+    return [int(x) for x in sum(m * (scheme.plain // prime) for m, prime in terms) % scheme.plain]
+
+
+def slot_plaintext(scheme, values):
+    """x of the matrix holder, centred modulo T: x1 modulo p1 and x2 modulo p2."""
+    whole = joined(slots(scheme, values), scheme.halves or (scheme.plain,))
+    return [centred(int(x), scheme.plain) for x in whole]
+
+
+def slots_of(scheme, message):
+    """The slots modulo each prime of T of a polynomial m modulo T, with m / T = m1 / p1 + m2 / p2."""
+    found = []
+    for prime in scheme.halves or (scheme.plain,):
+        others = pow(scheme.plain // prime, -1, prime)
+        found.append(transformed([int(m) * others % prime for m in message], prime))
+    return found
 
 
 # ---- responses

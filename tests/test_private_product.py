@@ -64,11 +64,12 @@ class Problem:
     b: Ints
 
     @property
-    def prime(self) -> int:
-        return choose_slots(self.sizes).ciphertexts.plain
+    def moduli(self) -> list[int]:
+        """Of X w, of X^T v and of both halves of the elementwise products."""
+        return [2**self.sizes.bits] * 2 + ([*choose_slots(self.sizes).primes] if self.sizes.terms else [])
 
     def products(self) -> list[list[int]]:
-        """All three in plain integers."""
+        """All of them in plain integers."""
         modulus = 2**self.sizes.bits
         x = self.matrix.astype(object)
         found = [
@@ -76,7 +77,9 @@ class Problem:
             x.T @ self.over_samples.astype(object) % modulus,
         ]
         if self.sizes.terms:
-            found.append((self.a.astype(object) * self.b.astype(object)).sum(axis=0) % self.prime)
+            products, half = self.a.astype(object) * self.b.astype(object), (self.sizes.terms + 1) // 2
+            halves = zip((products[:half], products[half:]), self.moduli[2:], strict=True)
+            found += [products.sum(axis=0) % prime for products, prime in halves]
         return [[int(value) for value in result] for result in found]
 
 
@@ -103,7 +106,7 @@ def vector_holder(p: Problem, engine: Any = private_product, **options: Any) -> 
     def role(peer: Peer) -> list[Shared]:
         holder = engine.VectorHolder(peer, p.sizes, **options)
         shares = [holder.times(p.over_features), holder.transposed_times(p.over_samples)]
-        return [*shares, holder.elementwise(p.a)] if p.sizes.terms else shares
+        return [*shares, *holder.elementwise(p.a)] if p.sizes.terms else shares
 
     return role
 
@@ -112,16 +115,15 @@ def matrix_holder(p: Problem, engine: Any = private_product, **options: Any) -> 
     def role(peer: Peer) -> list[Shared]:
         holder = engine.MatrixHolder(peer, p.matrix, p.sizes, **options)
         shares = [holder.times(), holder.transposed_times()]
-        return [*shares, holder.elementwise(p.b)] if p.sizes.terms else shares
+        return [*shares, *holder.elementwise(p.b)] if p.sizes.terms else shares
 
     return role
 
 
 def sums(talk: Any, p: Problem) -> list[list[int]]:
     """The shares of both sides added up, each below its modulus."""
-    moduli = [2**p.sizes.bits, 2**p.sizes.bits, p.prime if p.sizes.terms else 0]
     found = []
-    for left, right, modulus in zip(talk.left, talk.right, moduli, strict=False):
+    for left, right, modulus in zip(talk.left, talk.right, p.moduli, strict=True):
         assert left.dtype == right.dtype == np.uint64
         assert max(left.max(initial=0), right.max(initial=0)) < modulus
         found.append([(int(x) + int(y)) % modulus for x, y in zip(left, right, strict=True)])
@@ -131,23 +133,23 @@ def sums(talk: Any, p: Problem) -> list[list[int]]:
 ENGINES = pytest.mark.parametrize("engine", [private_product, plain_product], ids=["private", "plain"])
 
 
-# Worked example: three people, their income and age; a sum over two terms
+# Worked example: three people, their income and age; a sum over two terms and one over the third
 
 
 @ENGINES
 def test_three_people(engine: Any, converse: Converse) -> None:
-    """Shares modulo 2^10 of X w, X^T v and a_1 b_1 + a_2 b_2."""
+    """Shares modulo 2^10 of X w and X^T v, and modulo a prime each of a_1 b_1 + a_2 b_2 and of a_3 b_3."""
     given = Problem(
-        Sizes(samples=3, features=2, bits=10, bound=100, terms=2, term_bound=50),
+        Sizes(samples=3, features=2, bits=10, bound=100, terms=3, term_bound=50),
         np.array([[30, -4], [50, 7], [-1, 0]]),
         np.array([3, 1023], np.uint64),  # 1023 is -1
         np.array([1, 2, 1023], np.uint64),
-        np.array([[1, -2, 3], [50, 50, 50]]),
-        np.array([[10, 20, 30], [-50, 50, 0]]),
+        np.array([[1, -2, 3], [50, 50, 50], [7, 0, -1]]),
+        np.array([[10, 20, 30], [-50, 50, 0], [2, 50, 2]]),
     )
     talk = converse(vector_holder(given, engine), matrix_holder(given, engine))
-    prime = choose_slots(given.sizes).ciphertexts.plain
-    assert sums(talk, given) == [[94, 143, 1021], [131, 10], [prime - 2490, 2460, 90]]
+    first, second = choose_slots(given.sizes).primes
+    assert sums(talk, given) == [[94, 143, 1021], [131, 10], [first - 2490, 2460, 90], [14, 0, second - 2]]
     assert given.products() == sums(talk, given)
 
 
@@ -187,7 +189,7 @@ def problems(draw: st.DrawFn) -> Problem:
         seed=draw(st.integers(0, 2**32)),
         bound=bound,
         terms=draw(st.integers(0, 17)),
-        term_bound=draw(st.sampled_from([1, 2**13, 2**18])),
+        term_bound=draw(st.sampled_from([1, 2**13, 2**16, 2**20])),
         calls=draw(st.sampled_from([0, 1, 2**20])),
     )
 
@@ -199,23 +201,39 @@ def test_any_sizes_and_bounds(given: Problem, converse: Converse) -> None:
     assert sums(talk, given) == given.products()
 
 
-@pytest.mark.parametrize("samples", [1, 300, 585, 586, 4096, 4097, D + 3, D + 5000])
+@pytest.mark.parametrize("samples", [1, 300, 1170, 1171, 4096, 4097, D + 3, D + 5000])
 def test_terms_side_by_side_in_the_last_block(samples: int, converse: Converse) -> None:
-    """As many in one ciphertext as there is room for: 14 of 585 samples, 13 of 586, two of 4096, one of 4097."""
+    """As many of a half in one ciphertext as there is room for: 7 of 1170 samples, 6 of 1171, two of 4096, one of
+    4097."""
     given = problem(samples, 1, terms=14)
     talk = converse(vector_holder(given), matrix_holder(given))
     assert sums(talk, given) == given.products()
-    last = {1: 1, 300: 1, 585: 1, 586: 2, 4096: 7, 4097: 14, D + 3: 15, D + 5000: 28}
+    last = {1: 1, 300: 1, 1170: 1, 1171: 2, 4096: 4, 4097: 7, D + 3: 8, D + 5000: 14}
     assert choose_slots(given.sizes).sent(samples) == last[samples]
+
+
+@ENGINES
+@pytest.mark.parametrize("terms", [1, 2, 3, 14])
+@pytest.mark.parametrize(("term_bound", "turns"), [(2**15, 1), (2**20, 2)])
+def test_halves_of_large_terms_have_ciphertexts_of_their_own(
+    terms: int, term_bound: int, turns: int, engine: Any, converse: Converse
+) -> None:
+    """All factors at their bounds, of one sign at each side, so that the sums are the largest."""
+    given = problem(700, 0, terms=terms, term_bound=term_bound)
+    given = dataclasses.replace(given, a=np.full_like(given.a, term_bound), b=np.full_like(given.b, -term_bound))
+    assert choose_slots(given.sizes).turns == turns
+    talk = converse(vector_holder(given, engine), matrix_holder(given, engine))
+    assert sums(talk, given) == given.products()
 
 
 def test_several_messages_of_elementwise_products(converse: Converse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedbank.protocols.product_parameters.CIPHERTEXTS_TOGETHER", 5)
-    given = problem(4 * D + 10, 0)  # two blocks of two terms a message, and one of ten samples
-    talk = converse(vector_holder(given), matrix_holder(given))
-    assert sums(talk, given) == given.products()
-    counts = [frame.size for frame in talk.left_peer.transcript if frame.kind == "EncryptedNumbers"]
-    assert len(counts) == 2 + 3
+    for term_bound, turns in ((2**13, 1), (2**20, 2)):
+        given = problem(4 * D + 10, 0, terms=4, term_bound=term_bound)
+        talk = converse(vector_holder(given), matrix_holder(given))  # two blocks a message, and one of ten samples
+        assert sums(talk, given) == given.products()
+        counts = [frame.size for frame in talk.left_peer.transcript if frame.kind == "EncryptedNumbers"]
+        assert len(counts) == 2 + 3 * turns
 
 
 def test_one_object_serves_many_calls_with_one_key_of_each_kind(converse: Converse) -> None:
@@ -355,7 +373,7 @@ def test_both_ends_state_the_same_scheme_and_modulus(engine: Any, saying: Saying
         engine.MatrixHolder(saying([]), np.zeros((3, 2), np.int64), sizes),
     ]
     assert ends[0].scheme == ends[1].scheme
-    assert ends[0].prime == ends[1].prime == choose_slots(sizes).ciphertexts.plain
+    assert ends[0].primes == ends[1].primes == choose_slots(sizes).primes
     assert ends[0].scheme.plaintext is (engine is plain_product)
     assert engine is plain_product or ends[0].scheme.security_bits >= 128
 
@@ -464,7 +482,8 @@ def test_garbage_of_the_right_size_gives_wrong_shares_and_no_crash(at: int, good
                 ROLES["vector holder"](saying(said))
             continue
         shares = ROLES["vector holder"](saying(said))
-        assert shares[at].max() < (SMALL.prime if at == 2 else 2**44)
+        moduli = SMALL.moduli
+        assert all(shares[row].max() < moduli[row] for row in ([at] if at < 2 else [2, 3]))
 
 
 # The transcript: its shape follows from the public sizes alone
@@ -478,7 +497,7 @@ def expected_frames(sizes: Sizes) -> list[Frame]:
         chosen.append((product.ciphertexts, product.up_bytes, product.down_bytes))
     if sizes.terms and sizes.samples:
         slots = choose_slots(sizes)
-        chosen.append((slots.ciphertexts, slots.up_bytes, slots.down_bytes))
+        chosen += [(slots.ciphertexts, slots.up_bytes // slots.turns, slots.down_bytes // slots.turns)] * slots.turns
     keys = set()
     for ciphertexts, up, down in chosen:
         if ciphertexts not in keys:
@@ -489,18 +508,19 @@ def expected_frames(sizes: Sizes) -> list[Frame]:
     return frames
 
 
+@pytest.mark.parametrize("term_bound", [2**13, 2**20])
 @pytest.mark.parametrize(
     "shape", [(0, 0), (1, 1), (5, 30), (D, 7), (2 * D + 30, 12)], ids=lambda shape: f"{shape[0]}x{shape[1]}"
 )
 def test_the_transcripts_shape_follows_from_the_sizes_whatever_the_values(
-    shape: tuple[int, int], converse: Converse
+    shape: tuple[int, int], term_bound: int, converse: Converse
 ) -> None:
-    one = problem(*shape, terms=3)
+    one = problem(*shape, terms=3, term_bound=term_bound)
     nothing = dataclasses.replace(
         one,
         **{name: np.zeros_like(getattr(one, name)) for name in ("matrix", "over_features", "over_samples", "a", "b")},
     )
-    for each in (one, nothing, problem(*shape, terms=3, extreme=True)):
+    for each in (one, nothing, problem(*shape, terms=3, term_bound=term_bound, extreme=True)):
         talk = converse(vector_holder(each), matrix_holder(each))
         assert talk.left_peer.transcript == expected_frames(each.sizes)
 
@@ -600,7 +620,7 @@ def test_masked_fields_are_uniform_really_and_simulated(
 @BOTH
 def test_shares_of_the_vector_holder_are_uniform_really_and_simulated(source: Callable[..., Any]) -> None:
     talks = [source() for _ in range(RUNS)]
-    for place, modulus in enumerate([2**48, 2**48, SEEN.prime]):
+    for place, modulus in enumerate(SEEN.moduli):
         shares = np.concatenate([talk.left[place] for talk in talks])
         assert len(set(shares.tolist())) > 0.99 * len(shares)
         assert scipy.stats.kstest(shares / modulus, "uniform").pvalue > CONFIDENCE
@@ -608,7 +628,7 @@ def test_shares_of_the_vector_holder_are_uniform_really_and_simulated(source: Ca
 
 def test_without_its_mask_the_vector_holders_share_is_the_product() -> None:
     talk = run()
-    for place, modulus in [(0, 2**48), (2, SEEN.prime)]:
+    for place, modulus in [(0, 2**48), *enumerate(SEEN.moduli[2:], 2)]:
         bare = np.array(sums(talk, SEEN)[place], dtype=np.float64)
         assert scipy.stats.kstest(bare / modulus, "uniform").pvalue < CONFIDENCE
 

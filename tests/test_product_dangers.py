@@ -20,7 +20,14 @@ import scipy.stats
 from fedbank import _native
 from fedbank.protocols.private_parameters import flood_bits
 from fedbank.protocols.private_product import native_scheme
-from fedbank.protocols.product_parameters import DIMENSION, Sizes, choose_slots, choose_times, choose_transposed
+from fedbank.protocols.product_parameters import (
+    DIMENSION,
+    Sizes,
+    _primes,
+    choose_slots,
+    choose_times,
+    choose_transposed,
+)
 
 ALL, Kept, Scheme = reference.ALL, reference.Kept, reference.Scheme
 CONFIDENCE = 1e-6
@@ -33,14 +40,14 @@ def key(name):
 
 def native_of(scheme):
     """The same rings and sizes for the core."""
-    step = (2 * scheme.modulus + scheme.plain) // (2 * scheme.plain)
-    rest = float(Fraction(scheme.modulus - step * scheme.plain, scheme.plain))
-    steps = [step % p for p in scheme.primes]
+    plains = scheme.halves or (scheme.plain,)
+    steps = [(2 * scheme.modulus + plain) // (2 * plain) for plain in plains]
+    rests = [Fraction(scheme.modulus - step * plain, plain) for step, plain in zip(steps, plains, strict=True)]
     return _native.ProductScheme(
         list(scheme.primes),
-        steps,
-        rest,
-        scheme.plain,
+        list(plains),
+        [[step % p for p in scheme.primes] for step in steps],
+        list(map(float, rests)),
         scheme.dimension,
         scheme.useful_bits,
         scheme.other_bits,
@@ -50,7 +57,8 @@ def native_of(scheme):
 
 def scheme_of(product):
     c = product.ciphertexts
-    return Scheme(DIMENSION, c.primes, c.plain, c.useful_bits, c.other_bits, c.flood_bits)
+    halves = c.plains if len(c.plains) == 2 else ()
+    return Scheme(DIMENSION, c.primes, c.plain, c.useful_bits, c.other_bits, c.flood_bits, halves)
 
 
 class Exchange:
@@ -179,37 +187,75 @@ def test_the_native_key_opens_responses_of_the_reference(exchange):
     assert shares.tolist() == expected
 
 
-def test_slots_of_the_core_are_those_of_the_reference():
-    """Two blocks of two terms, the second one with both terms side by side; the response opened by the reference."""
-    chosen = choose_slots(Sizes(DIMENSION + 100, 1, 44, terms=2))
-    scheme, native = scheme_of(chosen), native_scheme(chosen.ciphertexts)
+TOGETHER_AND_APART = pytest.mark.parametrize("term_bound", [2**13, 2**20], ids=["together", "apart"])
+
+
+def slot_case(samples, terms, term_bound):
+    """The parameters, and factors of both sides as the core takes them, by prime, term and sample."""
+    chosen = choose_slots(Sizes(samples, 1, 44, terms=terms, term_bound=term_bound))
+    shape = 2, len(chosen.ciphertexts.plains), terms // 2, samples
+    return chosen, *np.random.default_rng(3).integers(-term_bound, term_bound + 1, shape)
+
+
+@TOGETHER_AND_APART
+def test_slots_of_the_core_are_those_of_the_reference(term_bound):
+    """Two blocks of two terms a half, the second one with both terms side by side; the response opened by the
+    reference. Two primes under one modulus, and one alone."""
+    chosen, a, b = slot_case(DIMENSION + 100, 4, term_bound)
+    scheme, native, plains = scheme_of(chosen), native_scheme(chosen.ciphertexts), chosen.ciphertexts.plains
+    assert len(plains) == (2 if term_bound == 2**13 else 1)
     own = _native.ProductKey(key("outer key"), native)
     z = reference_rlwe.ternary_of(key("outer key"), DIMENSION)
     public = own.public_key(native, key("key seed"), key("key error"))
-    a, b = np.random.default_rng(3).integers(-(2**13), 2**13 + 1, (2, 2, DIMENSION + 100))
     sent = own.encrypt_slots(native, a, key("seed"), key("error"), 1)
     assert len(sent) == 3
-    for number, values in enumerate([a[0, :DIMENSION], a[1, :DIMENSION], a[:, DIMENSION:].ravel()]):
+    last = a[:, :, DIMENSION:].reshape(len(plains), -1)
+    for number, values in enumerate([a[:, 0, :DIMENSION], a[:, 1, :DIMENSION], last]):
         pair = reference.ciphertext_of(scheme, sent[number], key("seed"), number)
-        assert max(map(abs, reference.errors_of(scheme, pair, z, reference.slots(scheme, values)))) < 33
+        assert max(map(abs, reference.errors_of(scheme, pair, z, reference.slot_message(scheme, values)))) < 33
     responder = _native.ProductResponder(native, key("key seed"), public)
     useful, other, shares = responder.respond_slots(native, b, key("seed"), sent, key("response"), 1)
-    sums = (a * b).sum(axis=0)
+    sums, noise = (a.astype(object) * b.astype(object)).sum(axis=1), []
     for block, count in ((0, DIMENSION), (1, 100)):
         size = len(useful) // 2
         coefficients = reference.numbers_of(useful[block * size :][:size], DIMENSION, scheme.useful_bits)
         whole = reference.numbers_of(other[block], DIMENSION, scheme.other_bits)
         values, left = reference.opened(scheme, dict(enumerate(coefficients)), whole, z)
-        slots = reference.transformed(list(values.values()), scheme.plain)
-        opened = slots if block == 0 else [x + y for x, y in zip(slots[:100], slots[100:200], strict=True)]
+        noise += left.values()
         here = slice(block * DIMENSION, block * DIMENSION + count)
-        assert [(x + int(y)) % scheme.plain for x, y in zip(opened, shares[here], strict=True)] == [
-            int(x) % scheme.plain for x in sums[here]
-        ]
-        assert max(map(abs, left.values())) * scheme.plain / scheme.modulus < chosen.ciphertexts.error
-        empty = slots[2 * count :] if block else []
-        assert 0 not in empty  # slots without a sample are masked too
-        assert not empty or scheme_uniform(empty, scheme.plain)
+        for half, slots in enumerate(reference.slots_of(scheme, values.values())):
+            opened = slots if block == 0 else [x + y for x, y in zip(slots[:100], slots[100:200], strict=True)]
+            assert [(x + int(y)) % plains[half] for x, y in zip(opened, shares[half, here], strict=True)] == [
+                x % plains[half] for x in sums[half, here]
+            ]
+            empty = slots[2 * count :] if block else []
+            assert 0 not in empty  # slots without a sample are masked too
+            assert not empty or scheme_uniform(empty, plains[half])
+    assert max(map(abs, noise)) * scheme.plain / scheme.modulus < chosen.ciphertexts.error
+    unit, weight = scheme.modulus / 2.0**scheme.other_bits, sum(map(abs, z))
+    rounding = unit * math.hypot(
+        math.sqrt(weight / 12), 2.0 ** (scheme.other_bits - scheme.useful_bits) / math.sqrt(12)
+    )
+    flooded = 2.0**scheme.flood_bits / math.sqrt(3)
+    assert np.std(np.array(noise, float)) == pytest.approx(math.hypot(flooded, rounding), rel=0.03)
+
+
+@TOGETHER_AND_APART
+def test_the_native_key_opens_slots_of_the_reference(term_bound):
+    """Each sum with its own prime, from a response that the reference made."""
+    chosen, a, b = slot_case(DIMENSION, 2, term_bound)
+    scheme, native, plains = scheme_of(chosen), native_scheme(chosen.ciphertexts), chosen.ciphertexts.plains
+    own = _native.ProductKey(key("outer key"), native)
+    public_key = reference.ciphertext_of(scheme, own.public_key(native, key("s"), key("e")), key("s"))
+    sent = own.encrypt_slots(native, a, key("seed"), key("error"), 1)
+    pair = reference.ciphertext_of(scheme, sent[0], key("seed"), 0)
+    bare = reference.products(scheme, [pair], [reference.slot_plaintext(scheme, b[:, 0])])
+    useful, other, masks = reference.respond(scheme, bare, public_key, range(DIMENSION), random.Random(1))
+    answer = reference.bytes_of(list(useful.values()), scheme.useful_bits), reference.bytes_of(other, scheme.other_bits)
+    shares = own.open_slots(native, DIMENSION, 1, answer[0], answer[1][None], 1)
+    for half, added in enumerate(reference.slots_of(scheme, masks.values())):
+        expected = (a[half, 0].astype(object) * b[half, 0].astype(object) + np.array(added, object)) % plains[half]
+        assert shares[half].tolist() == expected.tolist()
 
 
 def scheme_uniform(values, modulus):
@@ -239,18 +285,20 @@ def test_the_noise_of_products_is_within_what_the_flood_was_made_for(kind, choos
     assert 2.0**declared.flood_bits / math.sqrt(3) >= 2**56 * declared.rms
 
 
-def test_the_noise_of_slots_is_within_what_the_flood_was_made_for():
-    """Two terms; the declared one takes every coefficient of a plaintext to be p / 2, which no slots give all over."""
-    chosen = choose_slots(Sizes(DIMENSION, 1, 44, terms=2))
-    scheme, native = scheme_of(chosen), native_scheme(chosen.ciphertexts)
-    a, b = np.random.default_rng(5).integers(-(2**13), 2**13 + 1, (2, 2, DIMENSION))
+@TOGETHER_AND_APART
+def test_the_noise_of_slots_is_within_what_the_flood_was_made_for(term_bound):
+    """Two terms a half; the declared one takes every coefficient of a plaintext to be T / 2, which no slots give all
+    over."""
+    chosen, a, b = slot_case(DIMENSION, 4, term_bound)
+    scheme, native, plains = scheme_of(chosen), native_scheme(chosen.ciphertexts), chosen.ciphertexts.plains
     sent = _native.ProductKey(key("outer key"), native).encrypt_slots(native, a, key("seed"), key("error"), 1)
     pairs = [reference.ciphertext_of(scheme, data, key("seed"), number) for number, data in enumerate(sent)]
-    plain = [reference.slots(scheme, values) for values in b]
+    plain = [reference.slot_plaintext(scheme, b[:, term]) for term in (0, 1)]
+    assert max(max(map(abs, each)) for each in plain) <= math.prod(plains) // 2
     z = reference_rlwe.ternary_of(key("outer key"), DIMENSION)
     phase = reference_rlwe.phase(*reference.products(scheme, pairs, plain), z, scheme.modulus)
-    messages = reference.slots(scheme, (a * b).sum(axis=0))
-    scaled = [reference_rlwe.rescaled(m % scheme.plain, scheme.plain, scheme.modulus) for m in messages]
+    messages = reference.slot_message(scheme, (a.astype(object) * b.astype(object)).sum(axis=1))
+    scaled = [reference_rlwe.rescaled(m, scheme.plain, scheme.modulus) for m in messages]
     noise = [float(reference_rlwe.centred(x - y, scheme.modulus)) for x, y in zip(phase, scaled, strict=True)]
     rms = np.sqrt(np.mean(np.square(noise)))
     assert rms < chosen.ciphertexts.rms
@@ -275,6 +323,27 @@ def test_native_responses_are_flooded_by_the_sum_of_four_uniforms():
     left = np.array([x for group in fine.groups for x in fine.opened(group)[1].values()])
     assert left.std() == pytest.approx(flooded, rel=0.05)
     assert np.abs(left).max() < 2.0 ** (declared.flood_bits + 1)
+    assert scipy.stats.kurtosis(left) == pytest.approx(-0.3, abs=0.2)
+
+
+@pytest.mark.parametrize("bits", [47, 49, 95, 97])
+def test_floods_of_several_limbs_are_sums_of_four_uniforms_too(bits):
+    """Limbs have 48 bits; here the last one has one bit or 47. Over zeros, where little else is in the noise."""
+    halves = 1073872897, 1073971201
+    scheme = Scheme(1024, _primes(bits + 66), math.prod(halves), 86, 86, bits, halves)
+    native, nothing = native_of(scheme), np.zeros((2, 1, 8 * 1024), np.int64)
+    own = _native.ProductKey(key("outer key"), native)
+    responder = _native.ProductResponder(native, key("s"), own.public_key(native, key("s"), key("e")))
+    sent = own.encrypt_slots(native, nothing, key("seed"), key("error"), 1)
+    useful, other, _ = responder.respond_slots(native, nothing, key("seed"), sent, key("response"), 1)
+    z, left = reference_rlwe.ternary_of(key("outer key"), 1024), []
+    for block, a in enumerate(other):
+        coefficients = reference.numbers_of(useful[block * len(useful) // 8 :][: len(useful) // 8], 1024, 86)
+        found = reference.opened(scheme, dict(enumerate(coefficients)), reference.numbers_of(a, 1024, 86), z)[1]
+        left += map(float, found.values())
+    assert np.std(left) == pytest.approx(2.0**bits / math.sqrt(3), rel=0.03)  # four standard deviations
+    assert abs(np.mean(left)) < 5 * 2.0**bits / math.sqrt(3 * len(left))
+    assert np.abs(left).max() < 2.0 ** (bits + 1) * (1 + 1e-6)
     assert scipy.stats.kurtosis(left) == pytest.approx(-0.3, abs=0.2)
 
 
@@ -370,18 +439,22 @@ def test_native_responses_hold_the_useful_coefficients_only(exchange):
 
 
 def test_masks_modulo_a_prime_prefer_no_value():
-    """A prime little above 2^30, where the lowest 31 bits of a word, reduced, would prefer half of the values."""
-    chosen = choose_slots(Sizes(DIMENSION, 1, 44, terms=1, term_bound=1))
-    native = native_scheme(chosen.ciphertexts)
-    prime = chosen.ciphertexts.plain
-    assert 2**30 < prime < 1.1 * 2**30
+    """Primes little above 2^30, where the lowest 31 bits of a word, reduced, would prefer half of the values."""
+    chosen, nothing, _ = slot_case(DIMENSION, 2, 1)
+    nothing *= 0
+    native, primes = native_scheme(chosen.ciphertexts), chosen.primes
+    assert 2**30 < primes[0] < primes[1] < 1.1 * 2**30
     own = _native.ProductKey(key("outer key"), native)
     responder = _native.ProductResponder(native, key("s"), own.public_key(native, key("s"), key("e")))
-    nothing = np.zeros((1, DIMENSION), np.int64)
     sent = own.encrypt_slots(native, nothing, key("seed"), key("error"), 1)
     shares = responder.respond_slots(native, nothing, key("seed"), sent, key("response"), 1)[2]
-    assert scheme_uniform(shares, prime)
-    assert len(set(shares.tolist())) > 0.999 * DIMENSION
+    for row, prime in zip(shares, primes, strict=True):
+        assert scheme_uniform(row, prime)
+        assert len(set(row.tolist())) > 0.999 * DIMENSION
+    masks = [reference.polynomial_of(row, prime) for row, prime in zip(shares.tolist(), primes, strict=True)]
+    around = [[reference_rlwe.centred(x, prime) for x in row] for row, prime in zip(masks, primes, strict=True)]
+    for each in (shares, masks, around):
+        assert abs(scipy.stats.spearmanr(*each).statistic) < 0.06  # five standard deviations of independent ones
 
 
 def test_the_flood_follows_from_the_declared_noise():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fedbank.errors import UsageError
 from fedbank.protocols.lattice_security import primal_bits
 from fedbank.protocols.private_parameters import OUTER_SIGMA
+from fedbank.protocols.private_product import native_scheme
 from fedbank.protocols.product_parameters import (
     DIMENSION,
     MOST_TOTAL_BITS,
@@ -35,7 +36,7 @@ def figures(product):
     return round(math.log2(c.modulus), 3), c.useful_bits, c.other_bits, c.flood_bits, c.tail, c.security
 
 
-def test_a_pass_over_100_000_samples_and_30_features_takes_35_megabytes():
+def test_a_pass_over_100_000_samples_and_30_features_takes_29_megabytes():
     """Both directions of both matrix products, and fourteen elementwise products once."""
     other = dataclasses.replace(PASS, features=10, terms=0)
     products = [choose(sizes) for sizes in (PASS, other) for choose in (choose_times, choose_transposed)]
@@ -47,11 +48,11 @@ def test_a_pass_over_100_000_samples_and_30_features_takes_35_megabytes():
         (128.0, 48, 54, 81, 9.81, 224),
     ]
     slots = choose_slots(PASS)
-    assert figures(slots) == (130.0, 37, 43, 97, 10.71, 220)
-    assert slots.ciphertexts.plain == 1879146497
-    assert slots.sent(100_000) == 12 * 14 + 4
+    assert figures(slots) == (189.0, 63, 71, 126, 10.71, 144)
+    assert slots.primes == (1073872897, 1073971201)
+    assert slots.sent(100_000) == 12 * 7 + 2
     total = sum(each.up_bytes + each.down_bytes for each in [*products, slots])
-    assert total == 34_921_700
+    assert total == 29_388_004
 
 
 @st.composite
@@ -62,7 +63,7 @@ def any_sizes(draw):
         bits=draw(st.integers(1, 50)),
         bound=draw(st.integers(1, 2**20)),
         terms=draw(st.integers(1, 30)),
-        term_bound=draw(st.integers(1, 2**15)),
+        term_bound=draw(st.integers(1, 2**15) | st.integers(1, 2**20)),
         calls=draw(st.integers(0, 2**24)),
     )
 
@@ -71,7 +72,12 @@ def weight_of(product, sizes):
     """The most that the squares of one response's plaintexts add up to."""
     if isinstance(product, MatrixProduct):
         return min(product.tile_rows, product.rows) * product.columns * sizes.bound**2
-    return sizes.terms * DIMENSION * (product.ciphertexts.plain // 2) ** 2
+    return -(-sizes.terms // 2) * DIMENSION * (product.ciphertexts.plain // 2) ** 2
+
+
+def opened(slots):
+    """Coefficients of the responses: whole blocks, once for two primes or twice for one."""
+    return -(-slots.samples // DIMENSION) * DIMENSION * (1 if len(slots.ciphertexts.plains) == 2 else 2)
 
 
 def check(product, sizes):
@@ -84,7 +90,7 @@ def check(product, sizes):
     rms = math.sqrt((3.2**2 + 1 / 4) * weight_of(product, sizes) + 3.2**2 * (4 * DIMENSION / 3 + 1) + 1)
     assert c.rms == pytest.approx(rms)
     assert 2**56 * rms <= 2.0**c.flood_bits / math.sqrt(3) < 2**57 * rms
-    values = max(product.samples if not isinstance(product, MatrixProduct) else product.rows, 1)
+    values = max(product.rows if isinstance(product, MatrixProduct) else opened(product), 1)
     failure = math.log2(4 * values * (sizes.calls or 2**14)) - c.tail**2 / 2 / math.log(2)
     assert failure == pytest.approx(c.log2_failure)
     assert -50.4 < failure <= -50
@@ -95,8 +101,11 @@ def check(product, sizes):
     assert float(error) == pytest.approx(c.error)
     assert c.error == pytest.approx(opening_error(c))
     assert error < Fraction(1, 2)
-    assert abs(c.step * c.plain - q) * 2 <= c.plain
-    assert c.rest == float(Fraction(q - c.step * c.plain, c.plain))
+    assert c.plain == math.prod(c.plains)
+    for p, step, rest in zip(c.plains, c.steps, c.rests, strict=True):
+        assert abs(step * p - q) * 2 <= p
+        assert rest == float(Fraction(q - step * p, p))
+    native_scheme(c)  # the core takes them
 
 
 @settings(max_examples=40)
@@ -108,11 +117,25 @@ def test_what_is_chosen_holds_its_bounds(sizes):
         assert product.tile_rows * product.tile_columns <= DIMENSION
     slots = choose_slots(sizes)
     check(slots, sizes)
-    p = slots.ciphertexts.plain
-    assert p > 2 * sizes.terms * sizes.term_bound**2
-    assert gmpy2.is_prime(p)
-    assert p % (2 * DIMENSION) == 1
-    assert p < min(slots.ciphertexts.primes)
+    for p in slots.primes:
+        assert p > 2 * ((sizes.terms + 1) // 2) * sizes.term_bound**2
+        assert gmpy2.is_prime(p)
+        assert p % (2 * DIMENSION) == 1
+        assert p < min(slots.ciphertexts.primes)
+    assert slots.turns == (1 if slots.primes[0] < slots.primes[1] else 2)
+
+
+@pytest.mark.parametrize(
+    ("terms", "largest", "beyond"), [(1, 151_376, 11_863_283), (14, 48_111, 4_483_899), (22, 38_379, 3_576_914)]
+)
+def test_two_primes_share_a_modulus_up_to_a_term_bound(terms, largest, beyond):
+    """With a hundred thousand samples; beyond it a modulus of two would leave less than 128 bits of security."""
+    sizes = dataclasses.replace(PASS, terms=terms)
+    assert choose_slots(dataclasses.replace(sizes, term_bound=largest)).turns == 1
+    assert choose_slots(dataclasses.replace(sizes, term_bound=largest + 1)).turns == 2
+    check(choose_slots(dataclasses.replace(sizes, term_bound=beyond)), dataclasses.replace(sizes, term_bound=beyond))
+    with pytest.raises(UsageError, match="use fewer terms or a smaller fixed-point scale"):
+        choose_slots(dataclasses.replace(sizes, term_bound=beyond + 1))
 
 
 @pytest.mark.parametrize("samples", [1, 100, 20_000, 2**22])
@@ -176,13 +199,13 @@ def test_products_that_no_modulus_holds_are_refused_with_figures():
 @pytest.mark.parametrize("change", [{"terms": 0}, {"term_bound": 0}, {"terms": 2**20, "term_bound": 2**14}])
 def test_sums_that_no_prime_holds_are_refused_with_figures(change):
     sizes = dataclasses.replace(PASS, **change)
-    with pytest.raises(UsageError, match=f"sums of {sizes.terms} products of numbers within {sizes.term_bound} reach"):
+    with pytest.raises(UsageError, match=f"half of {sizes.terms}, of numbers within {sizes.term_bound} reach"):
         choose_slots(sizes)
 
 
 def test_the_scheme_says_what_is_used():
     scheme = scheme_of(PASS)
     assert scheme.name == "RLWE products"
-    assert scheme.parameters == "dimension 8192, log2 Q 129.0, 128.0, 130.0, shares of 44 bits; failure 2^-50.1"
-    assert scheme.security_bits == 220
+    assert scheme.parameters == "dimension 8192, log2 Q 129.0, 128.0, 189.0, shares of 44 bits; failure 2^-50.0"
+    assert scheme.security_bits == 144
     assert scheme_of(dataclasses.replace(PASS, terms=0)).parameters.count(",") == 3

@@ -3,18 +3,17 @@
 The active party holds labels y, weights s of the people (1 by default) and columns, the passive party columns of the
 same people in the same order. Each turns its own columns into Q (`logistic_design`); u are the coefficients of both
 Q's, shared modulo 2^64. A passive party's columns may be bins instead, with shared weights of evidence
-(`logistic_columns`): then `private_woe` comes first. All people take part in every pass (accelerated gradient descent;
-b_k = k / (k + 5), public):
+(`logistic_columns`): then `private_woe` comes first. All people take part in every pass, whose number is fixed:
 
 1. Scores z = Q_A u_A + Q_B u_B, shared modulo 2^k: each party's matrix times its own share locally, times the peer's
    share by `private_product`.
 2. Residuals r = s (sigmoid(z) - y), shared (`private_sigmoid`); the active party subtracts s y. Rows for the ridge have
    r = z, at another scale. Shares of r are lifted to 2^k (`share_conversion`).
 3. Gradient Q_A' r, Q_B' r, shared, as in 1, and lifted to 2^64.
-4. v' = u - (2 / n) gradient, for an L1 penalty shrunk towards 0 (two comparisons a weight);
-   u' = v' + b_k (v' - v) unless <u - v', v' - v> > 0, when momentum leads uphill: u' = v' then. The comparison's bit
-   stays shared, it multiplies the momentum (`share_selection`). (Gradient restart of O'Donoghue and Candes 2015 with
-   momentum set to zero, not the count.)
+4. The step: limited-memory BFGS on shares (`quasi_newton`), or accelerated gradient descent, which an L1 penalty needs:
+   v' = u - (2 / n) gradient, shrunk towards 0 by the penalty (two comparisons a weight), u' = v' + b_k (v' - v) with
+   b_k = k / (k + 5) unless <u - v', v' - v> > 0, when momentum leads uphill: u' = v' then. That bit stays shared, it
+   selects the momentum. (Gradient restart of O'Donoghue and Candes 2015 with momentum set to zero, not the count.)
 5. After the last pass: one bit for both, whether the last step was shorter than the tolerance. Then, if the job opens
    them, each party sends the other its share of the other's own weights, rounded to 2^-24 whitened units; of bins, of
    each bin's part of the score, to 2^-16: its points, WOE up to one unknown factor a column.
@@ -50,6 +49,7 @@ from fedbank.models.bin_counts import InputError
 from fedbank.models.binning import checked_labels
 from fedbank.models.logistic_columns import BinCodes, Dense, OneHot, WhitenedColumns, WoeColumns, curvature_bound
 from fedbank.models.logistic_design import WEIGHT_RING, LogisticParameters, Scales, design_of
+from fedbank.models.quasi_newton import GRADIENT, LENGTH, Memory, empty_memory, quasi_newton_step
 from fedbank.protocols import private_product, private_woe
 from fedbank.protocols.comparison import give_bits, learn_bits
 from fedbank.protocols.histogram import Ints
@@ -62,7 +62,7 @@ from fedbank.protocols.vole import SilentReceiver, SilentSender
 from fedbank.talk.codec import I64, Message
 from fedbank.talk.peer import Peer
 
-__all__ = ["LogisticState", "PassiveBins", "Products", "Terms", "active", "passive"]
+__all__ = ["LogisticState", "LogisticTerms", "PassiveBins", "Products", "active", "passive"]
 
 MOMENTUM = 5
 MOMENTUM_BITS = 12  # of b_k
@@ -75,7 +75,7 @@ Columns = WhitenedColumns | WoeColumns
 
 
 @dataclass(frozen=True, repr=False)
-class Terms(Message):
+class LogisticTerms(Message):
     """Either -> other: people, own columns, the hash of the parameters, passes done; reveals: these."""
 
     samples: int
@@ -102,6 +102,7 @@ class LogisticState:
     weights : v, uint64 (columns of both,), the active party's first
     ahead : u, where the next gradient is taken, likewise
     scales : public sizes
+    memory : of quasi-Newton steps
     short : whether the last step was shorter than the tolerance; False before the last pass
     values : after the last pass, of a passive party's bins, each bin's part of the score modulo 2^k, uint64 (bins,);
         empty where its columns are numbers
@@ -111,6 +112,7 @@ class LogisticState:
     weights: Words
     ahead: Words
     scales: Scales
+    memory: Memory | None = None
     short: bool = False
     values: Words = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
@@ -152,7 +154,7 @@ def active(
     """
     design, weights = design_of(X, parameters, active=True), _checked_weights(sample_weight, len(X), parameters)
     labels = checked_labels(y, len(X))
-    terms = _agree(peer, Terms(len(X), design.columns, parameters.digest, state.passes if state else 0))
+    terms = _agree(peer, LogisticTerms(len(X), design.columns, parameters.digest, state.passes if state else 0))
     scales = Scales(len(X), design.columns, terms.columns, parameters)
     if parameters.coding == "woe":
         bins = peer.receive(PassiveBins, widths=(terms.columns,))
@@ -173,8 +175,8 @@ def active(
         r = (sigmoid.values(z[: len(X)], weights) - target) & _ones(scales.sigmoid.ring)
         own_sums, their_sums = products.gradients(_residuals(side, r, z[len(X) :], scales))
         gradient = _gradient(side, columns, (own_sums, their_sums), state.ahead, scales)
-        state, step = _moved(side, state, gradient, shrink)
-        state = _finished(peer, side, columns, state, step)
+        state, length = _moved(side, state, gradient, shrink)
+        state = _finished(peer, side, columns, state, length)
         peer.progress("fit weights", state.passes, parameters.passes)
         yield state
 
@@ -197,7 +199,7 @@ def passive(
     if isinstance(X, BinCodes) != (parameters.coding == "woe"):
         raise UsageError("Logistic regression: a passive party gives bin codes for coding 'woe', else numbers.")
     shrink_by = np.zeros(X.shape[1])
-    terms = _agree(peer, Terms(len(X), X.shape[1], parameters.digest, state.passes if state else 0))
+    terms = _agree(peer, LogisticTerms(len(X), X.shape[1], parameters.digest, state.passes if state else 0))
     scales = Scales(len(X), terms.columns, X.shape[1], parameters)
     matrix: Dense | OneHot
     if isinstance(X, BinCodes):
@@ -222,8 +224,8 @@ def passive(
         r = sigmoid.values(z[: len(X)])
         own_sums, their_sums = products.gradients(_residuals(side, r, z[len(X) :], scales))
         gradient = _gradient(side, columns, (their_sums, own_sums), state.ahead, scales)
-        state, step = _moved(side, state, gradient, shrink)
-        state = _finished(peer, side, columns, state, step)
+        state, length = _moved(side, state, gradient, shrink)
+        state = _finished(peer, side, columns, state, length)
         peer.progress("fit weights", state.passes, parameters.passes)
         yield state
 
@@ -269,10 +271,10 @@ class _Labels:
         return found
 
 
-def _agree(peer: Peer, own: Terms) -> Terms:
+def _agree(peer: Peer, own: LogisticTerms) -> LogisticTerms:
     """Exchange sizes and check that both sides mean the same training."""
     peer.send(own)
-    theirs = peer.receive(Terms, parameters=32)
+    theirs = peer.receive(LogisticTerms, parameters=32)
     if theirs.samples != own.samples:
         raise PeerError(f"{peer.name} trains on {theirs.samples} people, this side on {own.samples}: align them first.")
     if theirs.parameters != own.parameters:
@@ -371,29 +373,47 @@ def _gradient(
 
 
 def _moved(side: Side, state: LogisticState, gradient: Words, shrink: Words | None) -> tuple[LogisticState, Words]:
-    """Step 4: the next state, and shares of u - v'."""
+    """Step 4: the next state, and a share of the step's squared length, 2 STEP_BITS fractional bits."""
+    if state.scales.parameters.accelerated:
+        return _accelerated(side, state, gradient, shrink)
     scales = state.scales
-    moved = state.ahead - gradient * np.uint64(scales.step)
+    factor, shift = scales.gradient_factor
+    mean = lowered(side, gradient * np.uint64(factor), WEIGHT_RING, shift)
+    memory = state.memory or empty_memory(len(gradient))
+    step, length, memory = quasi_newton_step(side, mean, memory)
+    moved = state.weights - (step << np.uint64(scales.weight_bits - GRADIENT))
+    state = replace(state, passes=state.passes + 1, weights=moved, ahead=moved, memory=memory)
+    return state, length << np.uint64(2 * STEP_BITS - LENGTH)
+
+
+def _accelerated(
+    side: Side, state: LogisticState, gradient: Words, shrink: Words | None
+) -> tuple[LogisticState, Words]:
+    """Step 4 with momentum."""
+    scales = state.scales
+    factor, shift = scales.step_factor
+    moved = state.ahead - lowered(side, gradient * np.uint64(factor), WEIGHT_RING, shift)
     if shrink is not None:
         moved = _shrunk(side, moved, shrink)
     change = moved - state.weights
     step, short = np.split(_short(side, np.concatenate([state.ahead - moved, change]), scales), 2)
-    uphill = side.signs(-_inner(side, step, short), WEIGHT_RING)
-    factor = round(state.passes / (state.passes + MOMENTUM) * 2**MOMENTUM_BITS)
-    momentum = lowered(side, change * np.uint64(factor), WEIGHT_RING, MOMENTUM_BITS)
+    uphill = side.signs(-side.product(step, short).sum(keepdims=True, dtype=np.uint64), WEIGHT_RING)
+    held = round(state.passes / (state.passes + MOMENTUM) * 2**MOMENTUM_BITS)
+    momentum = lowered(side, change * np.uint64(held), WEIGHT_RING, MOMENTUM_BITS)
     ahead = moved + side.selected(np.repeat(side.inverted(uphill), len(change)), momentum)
-    return replace(state, passes=state.passes + 1, weights=moved, ahead=ahead), step
+    length = side.product(step, step).sum(keepdims=True, dtype=np.uint64)
+    return replace(state, passes=state.passes + 1, weights=moved, ahead=ahead), length
 
 
 def _finished(
-    peer: Peer, side: Side, columns: tuple[WhitenedColumns, Columns], state: LogisticState, step: Words
+    peer: Peer, side: Side, columns: tuple[WhitenedColumns, Columns], state: LogisticState, length: Words
 ) -> LogisticState:
     """After the last pass: open to both whether its step was short, and for bins compute their parts of the score."""
     scales = state.scales
     if state.passes < scales.parameters.passes:
         return state
-    limit = scales.parameters.tolerance / (scales.weight_unit * 2.0 ** _step_dropped(scales))
-    bits = side.signs(_inner(side, step, step) - side.public(math.ceil(limit**2)), WEIGHT_RING)
+    limit = scales.parameters.tolerance / (scales.weight_unit * 2.0 ** (scales.weight_bits - STEP_BITS))
+    bits = side.signs(length - side.public(math.ceil(limit**2)), WEIGHT_RING)
     give_bits(peer, bits)
     short = bool(learn_bits(peer, bits)[0])
     if not scales.widths:
@@ -402,17 +422,8 @@ def _finished(
 
 
 def _short(side: Side, steps: Words, scales: Scales) -> Words:
-    """Steps with about STEP_BITS fractional bits, shares modulo 2^64."""
-    return lowered(side, steps, WEIGHT_RING, _step_dropped(scales))
-
-
-def _step_dropped(scales: Scales) -> int:
-    return math.floor(-math.log2(scales.weight_unit)) - STEP_BITS
-
-
-def _inner(side: Side, x: Words, y: Words) -> Words:
-    """A share of the inner product, uint64 (1,)."""
-    return np.asarray(side.product(x, y).sum(keepdims=True, dtype=np.uint64))
+    """Steps with STEP_BITS fractional bits of the ring's unit, shares modulo 2^64."""
+    return lowered(side, steps, WEIGHT_RING, scales.weight_bits - STEP_BITS)
 
 
 def _shrunk(side: Side, weights: Words, by: Words) -> Words:

@@ -35,7 +35,6 @@ Words = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.integer]
 
-VALUE_DROPPED = 20  # bits of weight times WOE that are dropped at once
 RIDGE_BITS = 9  # of the ridge's strength when it multiplies weights
 LENGTH_BITS = 15  # of 1 / sqrt(L)
 
@@ -99,10 +98,9 @@ class WoeColumns:
     def entries(self, side: Side, weights: Words) -> Words:
         """Return shares modulo 2^k of weight times coded WOE, uint64 (bins,)."""
         scales = self._scales
-        dropped = FRACTION + WEIGHT_RING - scales.entry_bits - scales.bits - VALUE_DROPPED
-        narrow = lowered(side, weights, WEIGHT_RING, dropped)
+        narrow = lowered(side, weights, WEIGHT_RING, FRACTION - scales.entry_bits)
         values = side.product(self.coded, narrow[self._column])
-        return truncated(values, WEIGHT_RING, VALUE_DROPPED) & np.uint64((1 << scales.bits) - 1)
+        return truncated(values, WEIGHT_RING, WEIGHT_RING - scales.bits)
 
     def gradient(self, side: Side, sums: Words, weights: Words) -> Words:
         """Return shares modulo 2^64 of the gradient, the ridge's part included, uint64 (columns,)."""

@@ -43,8 +43,9 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    C, penalty, l1_ratio, passes, tolerance, fit_intercept, standardise, weight_bound, precision, coding, smoothing : as
-        in `LogisticParameters`, the same on both sides; with coding="woe" the passive party's X are `BinCodes`
+    C, penalty, l1_ratio, solver, passes, tolerance, fit_intercept, standardise, weight_bound, precision, coding,
+        smoothing : as in `LogisticParameters`, the same on both sides; with coding="woe" the passive party's X are
+        `BinCodes`
     weights : "open" gives each party its own final weights; "shared" gives them to nobody: both parties then score
         people together, from shares
     warm_start : begin from the last fit's own weights
@@ -68,7 +69,8 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
         *,
         penalty: Literal["l2", "elasticnet"] | None = "l2",
         l1_ratio: float = 0.0,
-        passes: int = 40,
+        solver: Literal["quasi-newton", "accelerated"] = "quasi-newton",
+        passes: int = 30,
         tolerance: float = 1e-3,
         fit_intercept: bool = True,
         standardise: bool = True,
@@ -84,6 +86,7 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
         self.C = C
         self.penalty = penalty
         self.l1_ratio = l1_ratio
+        self.solver = solver
         self.passes = passes
         self.tolerance = tolerance
         self.fit_intercept = fit_intercept
@@ -104,6 +107,7 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
             C=self.C,
             penalty=self.penalty,
             l1_ratio=self.l1_ratio,
+            solver=self.solver,
             passes=self.passes,
             tolerance=self.tolerance,
             fit_intercept=self.fit_intercept,
@@ -181,7 +185,8 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
         *,
         penalty: Literal["l2", "elasticnet"] | None = "l2",
         l1_ratio: float = 0.0,
-        passes: int = 40,
+        solver: Literal["quasi-newton", "accelerated"] = "quasi-newton",
+        passes: int = 30,
         tolerance: float = 1e-3,
         fit_intercept: bool = True,
         standardise: bool = True,
@@ -199,6 +204,7 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
             C,
             penalty=penalty,
             l1_ratio=l1_ratio,
+            solver=solver,
             passes=passes,
             tolerance=tolerance,
             fit_intercept=fit_intercept,

@@ -53,8 +53,8 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
     binner : of the own columns; by default 20 quantile bins merged by chi-square where there are labels, else 10
     coding : "bins" or "woe", the same on both sides
     scale : what points mean, the same on both sides
-    C, passes, tolerance, weight_bound : of the logistic regression. With coding "bins" the ridge lies on coefficients
-        of bins, which are many: it is stronger than one would choose for whole columns. "woe" asks for some 200 passes
+    C, solver, passes, tolerance, weight_bound : of the logistic regression. With coding "bins" the ridge lies on
+        coefficients of bins, which are many: it is stronger than one would choose for whole columns
     smoothing : of WOE
     digits : decimals of points, None for none
     weights : "open" gives each party the points of its own bins, "shared" gives them to nobody
@@ -76,7 +76,8 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
         scale: PointsScale | None = None,
         C: float = 0.03,
         smoothing: float = SMOOTHING,
-        passes: int = 60,
+        solver: Literal["quasi-newton", "accelerated"] = "quasi-newton",
+        passes: int = 40,
         tolerance: float = 1e-3,
         weight_bound: float = 1.0,
         digits: int | None = 0,
@@ -91,6 +92,7 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
         self.smoothing = smoothing
         self.scale = scale
         self.C = C
+        self.solver = solver
         self.passes = passes
         self.tolerance = tolerance
         self.weight_bound = weight_bound
@@ -122,6 +124,7 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
             raise InputError(f"A scorecard's coding is 'bins' or 'woe'; found {self.coding!r}.")
         return {
             "C": self.C,
+            "solver": self.solver,
             "passes": self.passes,
             "tolerance": self.tolerance,
             "weight_bound": self.weight_bound,

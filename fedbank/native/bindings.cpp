@@ -576,8 +576,13 @@ Tiles tiles_of(const ProductScheme& scheme, std::size_t rows, std::size_t column
 }
 
 Slots slots_of(const ProductScheme& scheme, std::size_t samples, std::size_t terms) {
-    expect(scheme.prime() && terms >= 1, "Products slot by slot take a prime modulus and one term at least.");
+    expect(scheme.by_slots() && terms >= 1, "Products slot by slot take prime moduli and one term at least.");
     return {samples, terms, scheme.dimension};
+}
+
+Slots slots_of(const ProductScheme& scheme, const Given<std::int64_t, 3>& values) {
+    expect(values.shape(0) == scheme.plains.size(), "Values slot by slot must be those of each prime.");
+    return slots_of(scheme, values.shape(2), values.shape(1));
 }
 
 template <class Layout>
@@ -603,13 +608,13 @@ void expect_within(const std::int64_t* values, std::size_t count, std::uint64_t 
 
 void bind_products(nb::module_& module) {
     nb::class_<ProductScheme>(module, "ProductScheme", "Rings and sizes of the ciphertexts of one product; see products.hpp.")
-        .def("__init__", [](ProductScheme* self, std::vector<std::uint64_t> primes, std::vector<std::uint64_t> steps,
-                            double rest, std::uint64_t plain, std::size_t dimension, unsigned useful_bits,
-                            unsigned other_bits, unsigned flood_bits) {
-                 new (self) ProductScheme{std::move(primes), std::move(steps), rest, plain, dimension, useful_bits,
-                                          other_bits, flood_bits};
+        .def("__init__", [](ProductScheme* self, std::vector<std::uint64_t> primes, std::vector<std::uint64_t> plains,
+                            std::vector<std::vector<std::uint64_t>> steps, std::vector<double> rests,
+                            std::size_t dimension, unsigned useful_bits, unsigned other_bits, unsigned flood_bits) {
+                 new (self) ProductScheme{std::move(primes), std::move(plains), std::move(steps), std::move(rests),
+                                          dimension, useful_bits, other_bits, flood_bits};
                  self->check();
-             }, "primes"_a, "steps"_a, "rest"_a, "plain"_a, "dimension"_a, "useful_bits"_a, "other_bits"_a, "flood_bits"_a)
+             }, "primes"_a, "plains"_a, "steps"_a, "rests"_a, "dimension"_a, "useful_bits"_a, "other_bits"_a, "flood_bits"_a)
         .def_prop_ro("packed_bytes", &ProductScheme::packed_bytes)
         .def_prop_ro("other_bytes", &ProductScheme::other_bytes);
 
@@ -632,25 +637,25 @@ void bind_products(nb::module_& module) {
                  auto packed = made<std::uint8_t>({tiles.blocks(), scheme.packed_bytes()});
                  {
                      nb::gil_scoped_release free;
-                     expect_below(vector.data(), count, scheme.plain);
+                     expect_below(vector.data(), count, scheme.plains[0]);
                      self.encrypt(scheme, vector.data(), count, tile_columns, open, fresh, threads, packed.data);
                  }
                  return packed.handle;
              }, "scheme"_a, "vector"_a.noconvert(), "tile_columns"_a, "seed"_a, "key"_a, "threads"_a,
              "Encrypt numbers modulo T, so many a ciphertext: (blocks, packed bytes).")
-        .def("encrypt_slots", [](const ProductKey& self, const ProductScheme& scheme, Given<std::int64_t, 2> values,
+        .def("encrypt_slots", [](const ProductKey& self, const ProductScheme& scheme, Given<std::int64_t, 3> values,
                                  nb::bytes seed, nb::bytes key, unsigned threads) {
                  Key open = key_of(seed), fresh = key_of(key);
-                 Slots slots = slots_of(scheme, values.shape(1), values.shape(0));
+                 Slots slots = slots_of(scheme, values);
                  auto packed = made<std::uint8_t>({slots.ciphertexts(), scheme.packed_bytes()});
                  {
                      nb::gil_scoped_release free;
-                     expect_within(values.data(), values.size(), scheme.plain);
+                     expect_within(values.data(), values.size(), scheme.plains[0]);
                      self.encrypt(scheme, values.data(), slots, open, fresh, threads, packed.data);
                  }
                  return packed.handle;
              }, "scheme"_a, "values"_a.noconvert(), "seed"_a, "key"_a, "threads"_a,
-             "Encrypt (terms, samples) slot by slot: (ciphertexts, packed bytes).")
+             "Encrypt (primes of T, terms, samples) slot by slot: (ciphertexts, packed bytes).")
         .def("open_vector", [](const ProductKey& self, const ProductScheme& scheme, std::size_t rows, std::size_t tile_rows,
                                std::size_t tile_columns, Given<std::uint8_t, 1> useful, Given<std::uint8_t, 2> other,
                                unsigned threads) {
@@ -668,14 +673,14 @@ void bind_products(nb::module_& module) {
                               Given<std::uint8_t, 1> useful, Given<std::uint8_t, 2> other, unsigned threads) {
                  Slots slots = slots_of(scheme, samples, terms);
                  expect_responses(scheme, slots, slots.blocks(), useful, other);
-                 auto shares = made<std::uint64_t>({samples});
+                 auto shares = made<std::uint64_t>({scheme.plains.size(), samples});
                  {
                      nb::gil_scoped_release free;
                      self.open(scheme, slots, useful.data(), other.data(), threads, shares.data);
                  }
                  return shares.handle;
              }, "scheme"_a, "samples"_a, "terms"_a, "useful"_a.noconvert(), "other"_a.noconvert(), "threads"_a,
-             "This side's shares of the sums of products: (samples,).");
+             "This side's shares of the sums of products: (primes of T, samples).");
 
     nb::class_<ProductResponder>(module, "ProductResponder", "What the matrix holder needs of the peer's public key.")
         .def("__init__", [](ProductResponder* self, const ProductScheme& scheme, nb::bytes seed, Given<std::uint8_t, 1> packed) {
@@ -705,24 +710,24 @@ void bind_products(nb::module_& module) {
              }, "scheme"_a, "matrix"_a.noconvert(), "transposed"_a, "tile_rows"_a, "tile_columns"_a, "seed"_a,
              "packed"_a.noconvert(), "key"_a, "threads"_a,
              "Masked, re-randomised and flooded responses (useful, other), and this side's shares of M v (rows,).")
-        .def("respond_slots", [](const ProductResponder& self, const ProductScheme& scheme, Given<std::int64_t, 2> values,
+        .def("respond_slots", [](const ProductResponder& self, const ProductScheme& scheme, Given<std::int64_t, 3> values,
                                  nb::bytes seed, Given<std::uint8_t, 2> packed, nb::bytes key, unsigned threads) -> Response {
-                 Slots slots = slots_of(scheme, values.shape(1), values.shape(0));
+                 Slots slots = slots_of(scheme, values);
                  expect(packed.shape(0) == slots.ciphertexts() && packed.shape(1) == scheme.packed_bytes(),
                         "The ciphertexts are of another size.");
                  Key open = key_of(seed), fresh = key_of(key);
                  auto useful = made<std::uint8_t>({useful_bytes(scheme, slots)});
                  auto other = made<std::uint8_t>({slots.blocks(), scheme.other_bytes()});
-                 auto shares = made<std::uint64_t>({slots.samples});
+                 auto shares = made<std::uint64_t>({scheme.plains.size(), slots.samples});
                  {
                      nb::gil_scoped_release free;
-                     expect_within(values.data(), values.size(), scheme.plain);
+                     expect_within(values.data(), values.size(), scheme.plains[0]);
                      self.respond(scheme, slots, values.data(), open, packed.data(), fresh, threads, useful.data,
                                   other.data, shares.data);
                  }
                  return Response(nb::make_tuple(useful.handle, other.handle, shares.handle));
              }, "scheme"_a, "values"_a.noconvert(), "seed"_a, "packed"_a.noconvert(), "key"_a, "threads"_a,
-             "The same for sums over terms of products slot by slot: (samples,).");
+             "The same for sums over terms of products slot by slot: shares (primes of T, samples).");
 }
 
 }  // namespace

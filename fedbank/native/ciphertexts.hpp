@@ -17,8 +17,9 @@ inline std::size_t run_bytes(std::uint64_t p, std::size_t count) { return packed
 void pack(const std::uint64_t* values, std::size_t count, unsigned bits, std::uint8_t* out);
 // Throws std::out_of_range if a value is not below p, or if bits are left over.
 void unpack(const std::uint8_t* in, std::size_t count, std::uint64_t p, double* out);
-// The same for any numbers of up to 64 bits.
-void unpack_words(const std::uint8_t* in, std::size_t count, unsigned bits, std::uint64_t* out);
+// The same for any numbers, of up to 128 bits.
+void pack_wide(const unsigned __int128* values, std::size_t count, unsigned bits, std::uint8_t* out);
+void unpack_wide(const std::uint8_t* in, std::size_t count, unsigned bits, unsigned __int128* out);
 
 // Polynomial number `index` of a public seed modulo one prime, entries in [0, p).
 void public_polynomial(const Key& seed, Purpose purpose, std::uint64_t index, std::uint64_t p, std::size_t dimension,
@@ -26,8 +27,8 @@ void public_polynomial(const Key& seed, Purpose purpose, std::uint64_t index, st
 void public_residues(const Key& seed, Purpose purpose, std::uint64_t index, std::uint64_t p, std::size_t dimension,
                      double* out);
 
-// x / Q modulo 1 in units of 2^-72, for x by its residues: the fractions y_i / p_i of the Chinese remainder theorem,
-// y_i = x (Q / p_i)^-1 mod p_i. Too small by less than two units a prime.
+// x / Q modulo 1 in units of 2^-96, for x by its residues: the fractions y_i / p_i of the Chinese remainder theorem,
+// y_i = x (Q / p_i)^-1 mod p_i. Too small by less than two units a prime of 33 bits or more.
 class Fraction {
 public:
     Fraction(const std::vector<std::uint64_t>& primes, std::size_t dimension) {
@@ -47,7 +48,8 @@ public:
             const Part& part = parts_[k];
             std::uint64_t y = part.modulus.reduce(static_cast<unsigned __int128>(residues(k)) * part.inverse);
             unsigned __int128 fine = (static_cast<unsigned __int128>(y) * part.low) >> 32;
-            sum += (static_cast<unsigned __int128>(y) * part.high + fine) >> (part.modulus.bits - 9);
+            unsigned __int128 exact = static_cast<unsigned __int128>(y) * part.high + fine;
+            sum += part.modulus.bits < 33 ? exact << (33 - part.modulus.bits) : exact >> (part.modulus.bits - 33);
         }
         return sum;
     }
@@ -60,10 +62,10 @@ private:
     std::vector<Part> parts_;
 };
 
-// round(x 2^bits / Q) modulo 2^bits, bits <= 64, from x / Q in units of 2^-72.
-inline std::uint64_t switched(unsigned __int128 fraction, unsigned bits) {
-    auto whole = static_cast<std::uint64_t>((fraction + (static_cast<unsigned __int128>(1) << (71 - bits))) >> (72 - bits));
-    return bits == 64 ? whole : whole & ((1ull << bits) - 1);
+// round(x 2^bits / Q) modulo 2^bits, bits < 96, from x / Q in units of 2^-96.
+inline unsigned __int128 switched(unsigned __int128 fraction, unsigned bits) {
+    constexpr unsigned __int128 one = 1;
+    return ((fraction + (one << (95 - bits))) >> (96 - bits)) & ((one << bits) - 1);
 }
 
 // The sum of four independent uniform integers of [-2^(bits-1), 2^(bits-1)).

@@ -355,12 +355,15 @@ ProductScheme small_scheme(Input& input, bool slots) {
     scheme.primes = prime_sets[input.choice(slots ? 2 : prime_sets.size())];
     std::size_t sizes = input.choice(256), widths = input.choice(256);
     scheme.dimension = std::size_t{16} << (sizes % 3);
-    scheme.plain = slots ? 1073872897 : 1ull << (1 + widths % 50);
-    scheme.steps.assign(scheme.primes.size(), 12345);
-    scheme.rest = 0.25;
+    if (!slots) scheme.plains = {1ull << (1 + widths % 50)};
+    else if (widths & 8) scheme.plains = {1073872897, 1073971201};
+    else scheme.plains = {1073872897};
+    scheme.steps.assign(scheme.plains.size(), Words(scheme.primes.size(), 12345));
+    scheme.rests.assign(scheme.plains.size(), 0.25);
+    unsigned most = scheme.plains.size() == 2 ? 86 : 63;
     scheme.useful_bits = scheme.ring_bits() + 1 + static_cast<unsigned>((sizes >> 2) % 8);
-    scheme.other_bits = std::min(63u, scheme.useful_bits + static_cast<unsigned>(widths >> 6));
-    scheme.flood_bits = static_cast<unsigned>(1 + (widths * 37) % 118);
+    scheme.other_bits = std::min(most, scheme.useful_bits + static_cast<unsigned>(widths >> 6) * (slots ? 6 : 1));
+    scheme.flood_bits = static_cast<unsigned>(1 + (widths * 37) % 142);
     scheme.check();
     return scheme;
 }
@@ -395,13 +398,14 @@ void product_matrix_holder(Input& input) {
     std::vector<std::int32_t> entries(tiles.rows * tiles.columns);
     for (std::size_t i = 0; i < entries.size(); ++i) entries[i] = static_cast<std::int32_t>(i * 2654435761u);
     tiles.entries = entries.data();
-    std::vector<std::int64_t> values(slots.terms * slots.samples);
+    std::vector<std::int64_t> values(scheme.plains.size() * slots.terms * slots.samples);
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int64_t>(i * 40503 % 1073872897) - 536936448;
     bool fits = all_below(scheme, key) && all_below(scheme, sent);
     Bytes key_received = as_received(key), sent_received = as_received(sent);
     Answer answer = on_every_path<Answer>([&] {
         return answered(scheme, seed, key_received, by_slots ? useful_bytes(scheme, slots) : useful_bytes(scheme, tiles),
-                        by_slots ? slots.blocks() : tiles.groups(), by_slots ? slots.samples : tiles.rows,
+                        by_slots ? slots.blocks() : tiles.groups(),
+                        by_slots ? scheme.plains.size() * slots.samples : tiles.rows,
                         [&](const ProductResponder& responder, Answer& out) {
             if (by_slots) responder.respond(scheme, slots, values.data(), seed, sent_received.data(), Key{}, threads,
                                             out.useful.data(), out.other.data(), out.masks.data());
@@ -412,52 +416,110 @@ void product_matrix_holder(Input& input) {
     bool looked_at = by_slots || tiles.groups() || fits;  // without a row nothing but the residues is looked at, too
     expect(!(fits && answer.refused), "Residues below their primes are refused by the products.");
     expect(fits || answer.refused || !looked_at, "A residue that is not below its prime passes the products.");
-    for (std::uint64_t share : answer.masks) expect(share < scheme.plain, "A share is not in its ring.");
+    std::size_t row = by_slots ? slots.samples : tiles.rows;
+    for (std::size_t i = 0; i < answer.masks.size(); ++i)
+        expect(answer.masks[i] < scheme.plains[i / row], "A share is not in its ring.");
 }
 
 // The definition: numbers of so many bits, the lowest first.
-std::uint64_t number_at(const Bytes& from, std::size_t begin, std::size_t i, unsigned bits) {
-    std::uint64_t value = 0;
+unsigned __int128 number_at(const Bytes& from, std::size_t begin, std::size_t i, unsigned bits) {
+    unsigned __int128 value = 0;
     for (std::size_t k = 0; k < bits; ++k) {
         std::size_t at = i * bits + k;
-        value |= static_cast<std::uint64_t>(from[begin + at / 8] >> (at % 8) & 1) << k;
+        value |= static_cast<unsigned __int128>(from[begin + at / 8] >> (at % 8) & 1) << k;
     }
     return value;
+}
+
+// b - a z at one place, by the definition, and its share round(phase T / 2^bits) modulo T.
+unsigned __int128 message_at(const ProductScheme& scheme, const Bytes& useful, std::size_t useful_begin, std::size_t i,
+                             const Bytes& other, std::size_t other_begin, std::size_t place,
+                             const std::vector<std::int8_t>& z) {
+    std::size_t n = scheme.dimension;
+    unsigned bits = scheme.other_bits;
+    constexpr unsigned __int128 one = 1;
+    unsigned __int128 phase = number_at(useful, useful_begin, i, scheme.useful_bits) << (bits - scheme.useful_bits);
+    for (std::size_t k = 0; k < n; ++k) {
+        unsigned __int128 factor = number_at(other, other_begin, k, bits) *
+                                   static_cast<unsigned __int128>(static_cast<__int128>(z[(n + place - k) % n]));
+        phase -= k <= place ? factor : -factor;
+    }
+    phase &= (one << bits) - 1;
+    unsigned low = std::min(bits - 1, 43u);  // phase T + 2^(bits-1) in two parts, the lower one of so many bits
+    unsigned __int128 lower = (phase & ((one << low) - 1)) * scheme.plain(), upper = (phase >> low) * scheme.plain();
+    lower += (one << (bits - 1)) & ((one << low) - 1);
+    upper += (one << (bits - 1)) >> low;
+    return ((upper + (lower >> low)) >> (bits - low)) % scheme.plain();
+}
+
+std::vector<std::int8_t> secret_of(const ProductScheme& scheme) {
+    std::vector<std::int8_t> z(scheme.dimension);
+    Stream stream(Key{}, Purpose::secret, 0);
+    ternary(stream, z.data(), z.size());
+    return z;
+}
+
+// The shares that every path opens; none if bits are left over.
+template <class Layout>
+Words opened(const ProductScheme& scheme, const Layout& layout, std::size_t count, const Bytes& useful, const Bytes& other,
+             unsigned threads) {
+    return on_every_path<Words>([&] {
+        ProductKey key(Key{}, scheme);
+        Words out(count);
+        try {
+            key.open(scheme, layout, useful.data(), other.data(), threads, out.data());
+        } catch (const std::out_of_range&) {
+            return Words{};
+        }
+        return out;
+    });
 }
 
 void product_vector_holder(Input& input) {
     ProductScheme scheme = small_scheme(input, false);
     Tiles tiles = small_tiles(input, scheme);
     unsigned threads = input.choice(2) ? 2 : 1;
-    std::size_t n = scheme.dimension, group_bytes = (tiles.tile_rows * scheme.useful_bits + 7) / 8;
+    std::size_t group_bytes = (tiles.tile_rows * scheme.useful_bits + 7) / 8;
     Bytes useful = input.peer(useful_bytes(scheme, tiles)), other = input.peer(tiles.groups() * scheme.other_bytes());
-    Words shares = on_every_path<Words>([&] {
-        ProductKey key(Key{}, scheme);
-        Words out(tiles.rows);
-        try {
-            key.open(scheme, tiles, useful.data(), other.data(), threads, out.data());
-        } catch (const std::out_of_range&) {  // bits left over
-            return Words{};
-        }
-        return out;
-    });
-    if (shares.empty()) return;
-    std::vector<std::int8_t> z(n);
-    Stream stream(Key{}, Purpose::secret, 0);
-    ternary(stream, z.data(), n);
-    for (std::size_t row = 0; row < tiles.rows; ++row) {
-        std::size_t g = row / tiles.tile_rows, r = row % tiles.tile_rows, place = tiles.place(r);
-        std::uint64_t phase = number_at(useful, g * group_bytes, r, scheme.useful_bits) << (scheme.other_bits - scheme.useful_bits);
-        for (std::size_t i = 0; i < n; ++i) {
-            std::uint64_t factor = number_at(other, g * scheme.other_bytes(), i, scheme.other_bits) *
-                                   static_cast<std::uint64_t>(z[(n + place - i) % n]);
-            phase -= i <= place ? factor : -factor;
-        }
-        phase &= (1ull << scheme.other_bits) - 1;
-        auto scaled = static_cast<unsigned __int128>(phase) * scheme.plain + (1ull << (scheme.other_bits - 1));
-        auto share = static_cast<std::uint64_t>(scaled >> scheme.other_bits) % scheme.plain;
-        expect(shares[row] == share, "The opened products are not b - a z.");
+    Words shares = opened(scheme, tiles, tiles.rows, useful, other, threads);
+    std::vector<std::int8_t> z = secret_of(scheme);
+    for (std::size_t row = 0; row < shares.size(); ++row) {
+        std::size_t g = row / tiles.tile_rows, r = row % tiles.tile_rows;
+        expect(shares[row] == message_at(scheme, useful, g * group_bytes, r, other, g * scheme.other_bytes(), tiles.place(r), z),
+               "The opened products are not b - a z.");
     }
+}
+
+// The same for slots: of the message V modulo T the slots modulo each prime p are those of V p / T.
+void slots_vector_holder(Input& input) {
+    ProductScheme scheme = small_scheme(input, true);
+    std::size_t n = scheme.dimension;
+    Slots slots{input.choice(256) % (3 * n), 1 + input.choice(9), n};
+    unsigned threads = input.choice(2) ? 2 : 1;
+    std::size_t block_bytes = useful_bytes(scheme, slots) / std::max<std::size_t>(1, slots.blocks());
+    Bytes useful = input.peer(useful_bytes(scheme, slots)), other = input.peer(slots.blocks() * scheme.other_bytes());
+    Words shares = opened(scheme, slots, scheme.plains.size() * slots.samples, useful, other, threads);
+    if (shares.empty()) return;
+    std::vector<std::int8_t> z = secret_of(scheme);
+    for (std::size_t block = 0; block < slots.blocks(); ++block)
+        for (std::size_t h = 0; h < scheme.plains.size(); ++h) {
+            std::uint64_t p = scheme.plains[h];
+            auto others = static_cast<std::uint64_t>(scheme.plain() / p % p);
+            Residues x(n);
+            for (std::size_t i = 0; i < n; ++i) {
+                auto message = static_cast<std::uint64_t>(
+                    message_at(scheme, useful, block * block_bytes, i, other, block * scheme.other_bytes(), i, z) % p);
+                x[i] = static_cast<double>(static_cast<unsigned __int128>(message) * inverse_modulo(others, p) % p);
+            }
+            ring(p, n)->forward(x.data());
+            std::vector<std::uint64_t> whole(n);
+            ring(p, n)->canonical(whole.data(), x.data(), n);
+            for (std::size_t i = 0; i < slots.size(block); ++i) {
+                std::uint64_t sum = 0;
+                for (std::size_t part = 0; part < slots.parts(block); ++part) sum += whole[part * slots.size(block) + i];
+                expect(shares[h * slots.samples + block * n + i] == sum % p, "The opened slots are not those of b - a z.");
+            }
+        }
 }
 
 }  // namespace
@@ -471,6 +533,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     constexpr void (*later[])(Input&) = {product_matrix_holder, product_vector_holder};
     std::size_t chosen = input.choice(256);  // the first targets keep their bytes, so that the corpus keeps its meaning
     if (chosen < 240) targets[chosen % std::size(targets)](input);
-    else later[chosen % std::size(later)](input);
+    else if (chosen < 252) later[chosen % std::size(later)](input);
+    else slots_vector_holder(input);
     return 0;
 }

@@ -10,7 +10,12 @@
 namespace fedbank {
 namespace {
 
-constexpr unsigned most_ring_bits = 50, limb_bits = 40;
+using Wide = unsigned __int128;
+
+constexpr Wide one = 1;
+constexpr unsigned most_ring_bits = 50, most_prime_bits = 36;  // of T or its only prime; of each of two
+constexpr unsigned limb_bits = 48, most_limbs = 3;             // of the flood
+constexpr unsigned most_sent_bits = 86;  // so that the error of a `Fraction` is below a hundredth of their unit
 
 // The nearest integer of |x| < 2^51, the same on every instruction set.
 double nearest_integer(double x) {
@@ -24,12 +29,33 @@ double centred(std::uint64_t x, std::uint64_t modulus) {
 
 std::size_t padded(std::size_t count) { return (count + 15) / 16 * 16; }
 
-// round(Q m / T) + small modulo one prime: m step + (m (Q / T - step) + small).
-void encode(const ProductScheme& scheme, const Ring& here, std::size_t k, const double* message, const double* small,
-            std::size_t count, double* out) {
-    std::copy(small, small + count, out);
-    kernels().add_multiple(out, message, here.residue(scheme.steps[k]), count, static_cast<double>(here.p()));
-}
+}  // namespace
+
+// `count` places of a message, near zero, modulo each factor of T: m1 / p1 + m2 / p2 of the circle, or m1 / T.
+class ProductMessage {
+public:
+    ProductMessage(const ProductScheme& scheme, std::size_t count)
+        : scheme_(scheme), count_(count), values_(scheme.plains.size() * count, 0.0) {}
+    double* of(std::size_t h) { return values_.data() + h * count_; }
+    // Q m / T without the multiples of the steps, at one place.
+    double rest(std::size_t i) const {
+        double sum = 0.0;
+        for (std::size_t h = 0; h < scheme_.plains.size(); ++h) sum += values_[h * count_ + i] * scheme_.rests[h];
+        return sum;
+    }
+    // Q m / T + small modulo one prime, `small` being the rounded rest and noise.
+    void encode(const Ring& here, std::size_t k, const double* small, double* out) const {
+        std::copy(small, small + count_, out);
+        for (std::size_t h = 0; h < scheme_.plains.size(); ++h)
+            kernels().add_multiple(out, values_.data() + h * count_, here.residue(scheme_.steps[h][k]), count_,
+                                   static_cast<double>(here.p()));
+    }
+
+private:
+    const ProductScheme& scheme_;
+    std::size_t count_;
+    Secret<double> values_;
+};
 
 std::vector<std::shared_ptr<const Ring>> rings_of(const ProductScheme& scheme) {
     std::vector<std::shared_ptr<const Ring>> rings;
@@ -37,60 +63,133 @@ std::vector<std::shared_ptr<const Ring>> rings_of(const ProductScheme& scheme) {
     return rings;
 }
 
-std::uint64_t uniform(Stream& stream, const ProductScheme& scheme) {
-    return scheme.prime() ? below(stream, scheme.plain) : stream.word() & (scheme.plain - 1);
+namespace {
+
+std::uint64_t uniform(Stream& stream, std::uint64_t modulus) {
+    return modulus & (modulus - 1) ? below(stream, modulus) : stream.word() & (modulus - 1);
 }
+
+// A phase of `bits` bits, 2^bits once around, as the nearest message: modulo a power of two or a prime, or two primes.
+class Nearest {
+public:
+    Nearest(const ProductScheme& scheme) : bits_(scheme.other_bits), last_(scheme.plains.back()) {
+        if (scheme.plains.size() == 1) return;
+        first_ = scheme.plains[0];
+        first_modulus_ = ring(first_, scheme.dimension)->barrett();
+        last_modulus_ = ring(last_, scheme.dimension)->barrett();
+        last_inverse_ = inverse_modulo(last_ % first_, first_);
+        first_inverse_ = inverse_modulo(first_ % last_, last_);
+    }
+    // V = round(phase T / 2^bits) modulo T = p1 p2, by V = p2 high + low with low = round(p2 (phase p1 / 2^bits - high)).
+    // V / T = m1 / p1 + m2 / p2 modulo 1, so that m1 = V / p2 = high + low / p2 modulo p1 and m2 = low / p1 modulo p2.
+    void find(Wide phase, std::uint64_t* messages, std::size_t stride) const {
+        std::uint64_t high = 0;
+        if (first_) {
+            Wide scaled = phase * first_;
+            high = static_cast<std::uint64_t>(scaled >> bits_);
+            phase = scaled & ((one << bits_) - 1);
+        }
+        auto low = static_cast<std::uint64_t>((phase * last_ + (one << (bits_ - 1))) >> bits_);
+        if (!first_) {
+            messages[0] = low == last_ ? 0 : low;
+            return;
+        }
+        messages[0] = first_modulus_.reduce(static_cast<Wide>(low) * last_inverse_ + high);
+        messages[stride] = last_modulus_.reduce(static_cast<Wide>(low) * first_inverse_);
+    }
+
+private:
+    unsigned bits_;
+    std::uint64_t first_ = 0, last_, first_inverse_ = 0, last_inverse_ = 0;
+    Barrett first_modulus_{}, last_modulus_{};
+};
+
+// a z for a ternary z, both of `bits` bits near zero, by products of limbs that are exact modulo one prime.
+class ExactProducts {
+public:
+    ExactProducts(const Secret<std::int8_t>& z, unsigned bits)
+        : ring_(ring(prime, z.size())), limbs_((bits + widest - 1) / widest), width_((bits + limbs_ - 1) / limbs_),
+          z_(z.begin(), z.end()) {
+        ring_->forward(z_.data());
+    }
+    void multiply(const Wide* a, Wide* product) const {
+        std::size_t size = z_.size();
+        std::vector<Wide> rest(a, a + size);
+        Secret<double> limb(size);
+        std::fill(product, product + size, Wide{0});
+        for (unsigned k = 0; k < limbs_; ++k) {
+            for (std::size_t i = 0; i < size; ++i) limb[i] = static_cast<double>(next(rest[i], k + 1 == limbs_));
+            ring_->forward(limb.data());
+            ring_->multiply(limb.data(), limb.data(), z_.data());
+            ring_->inverse(limb.data());
+            for (std::size_t i = 0; i < size; ++i)
+                product[i] += static_cast<Wide>(static_cast<__int128>(static_cast<std::int64_t>(limb[i]))) << (width_ * k);
+        }
+    }
+
+private:
+    // Entries of the products stay below 2^35 times the entries of z that are not 0, less than half of the prime.
+    static constexpr std::uint64_t prime = 562949952847873;
+    static constexpr unsigned widest = 36;
+
+    // The lowest limb of a signed number, near zero; takes it off.
+    std::int64_t next(Wide& rest, bool last) const {
+        auto low = static_cast<std::int64_t>(rest);
+        if (last) return low;
+        low = static_cast<std::int64_t>(static_cast<std::uint64_t>(low) << (64 - width_)) >> (64 - width_);
+        rest = static_cast<Wide>((static_cast<__int128>(rest) - low) >> width_);
+        return low;
+    }
+    std::shared_ptr<const Ring> ring_;
+    unsigned limbs_, width_;
+    Secret<double> z_;
+};
 
 // Opens one response after the other under one secret.
 class Opening {
 public:
     Opening(const ProductScheme& scheme, const Secret<std::int8_t>& secret)
-        : scheme_(scheme), secret_(secret), words_(word_ring(scheme.dimension)), z_(words_->transform(secret.data())) {}
+        : scheme_(scheme), secret_(secret), products_(secret, scheme.other_bits), nearest_(scheme) {}
 
-    // The messages modulo T at some places: of b those, of a all coefficients were sent.
+    // The messages modulo each factor of T at some places: of b those, of a all coefficients were sent.
     template <class Place>
     void open(const std::uint8_t* useful, std::size_t count, const std::uint8_t* other, Place place,
-              std::uint64_t* values) const {
+              std::uint64_t* messages) const {
         std::size_t dimension = scheme_.dimension;
-        std::vector<std::uint64_t> a(dimension), b(count);
-        unpack_words(useful, count, scheme_.useful_bits, b.data());
-        unpack_words(other, dimension, scheme_.other_bits, a.data());
-        unsigned above = 64 - scheme_.other_bits;
-        for (auto& x : a) x = static_cast<std::uint64_t>(static_cast<std::int64_t>(x << above) >> above);  // near zero
+        std::vector<Wide> a(dimension), b(count);
+        unpack_wide(useful, count, scheme_.useful_bits, b.data());
+        unpack_wide(other, dimension, scheme_.other_bits, a.data());
+        unsigned above = 128 - scheme_.other_bits;
+        for (auto& x : a) x = static_cast<Wide>(static_cast<__int128>(x << above) >> above);  // near zero
         if (count <= few) {
-            for (std::size_t i = 0; i < count; ++i) values[i] = rounded(b[i], coefficient(a.data(), place(i)));
+            for (std::size_t i = 0; i < count; ++i)
+                nearest_.find(phase(b[i], coefficient(a.data(), place(i))), messages + i, count);
             return;
         }
-        Secret<std::uint64_t> product(dimension);
-        WordRing::Pair transformed = words_->transform(a.data());
-        words_->multiply(product.data(), transformed[0].data(), transformed[1].data(), z_);
-        for (std::size_t i = 0; i < count; ++i) values[i] = rounded(b[i], product[place(i)]);
+        Secret<Wide> product(dimension);
+        products_.multiply(a.data(), product.data());
+        for (std::size_t i = 0; i < count; ++i) nearest_.find(phase(b[i], product[place(i)]), messages + i, count);
     }
 
 private:
     static constexpr std::size_t few = 16;  // coefficients that cost less one by one
 
-    // One coefficient of a z modulo 2^64.
-    std::uint64_t coefficient(const std::uint64_t* a, std::size_t place) const {
-        std::uint64_t sum = 0;
+    // One coefficient of a z.
+    Wide coefficient(const Wide* a, std::size_t place) const {
+        Wide sum = 0;
         const std::int8_t* z = secret_.data();
-        auto word = [](std::int8_t x) { return static_cast<std::uint64_t>(static_cast<std::int64_t>(x)); };
-        for (std::size_t i = 0; i <= place; ++i) sum += a[i] * word(z[place - i]);
-        for (std::size_t i = place + 1; i < scheme_.dimension; ++i) sum -= a[i] * word(z[scheme_.dimension + place - i]);
+        auto wide = [](std::int8_t x) { return static_cast<Wide>(static_cast<__int128>(x)); };
+        for (std::size_t i = 0; i <= place; ++i) sum += a[i] * wide(z[place - i]);
+        for (std::size_t i = place + 1; i < scheme_.dimension; ++i) sum -= a[i] * wide(z[scheme_.dimension + place - i]);
         return sum;
     }
-    // round(phase T / 2^other_bits) modulo T
-    std::uint64_t rounded(std::uint64_t b, std::uint64_t product) const {
-        unsigned bits = scheme_.other_bits;
-        std::uint64_t phase = ((b << (bits - scheme_.useful_bits)) - product) & ((1ull << bits) - 1);
-        auto scaled = static_cast<unsigned __int128>(phase) * scheme_.plain + (1ull << (bits - 1));
-        auto value = static_cast<std::uint64_t>(scaled >> bits);
-        return value == scheme_.plain ? 0 : value;
+    Wide phase(Wide b, Wide product) const {
+        return ((b << (scheme_.other_bits - scheme_.useful_bits)) - product) & ((one << scheme_.other_bits) - 1);
     }
     const ProductScheme& scheme_;
     const Secret<std::int8_t>& secret_;
-    std::shared_ptr<const WordRing> words_;
-    WordRing::Pair z_;
+    ExactProducts products_;
+    Nearest nearest_;
 };
 
 // The other half of ciphertext `number`, transformed, modulo one prime: what a seed stands for.
@@ -101,21 +200,37 @@ void public_half(const ProductScheme& scheme, const Key& seed, std::uint64_t num
 
 }  // namespace
 
-unsigned ProductScheme::ring_bits() const { return bit_length(plain - 1); }
+unsigned __int128 ProductScheme::plain() const {
+    return plains.size() == 2 ? static_cast<Wide>(plains[0]) * plains[1] : plains[0];
+}
+
+unsigned ProductScheme::ring_bits() const {
+    Wide largest = plain() - 1;
+    auto high = static_cast<std::uint64_t>(largest >> 64);
+    return high ? 64 + bit_length(high) : bit_length(static_cast<std::uint64_t>(largest));
+}
 
 void ProductScheme::check() const {
-    bool fits = !primes.empty() && primes.size() <= 8 && steps.size() == primes.size() && plain >= 2 &&
-                plain <= (1ull << most_ring_bits) && rest >= -0.5 && rest <= 0.5 && dimension >= 16 &&
-                dimension <= 8192 && useful_bits > ring_bits() && useful_bits <= other_bits && other_bits <= 63 &&
-                flood_bits >= 1 && flood_bits <= 3 * limb_bits - 2;
+    auto near_zero = [](double rest) { return rest >= -0.5 && rest <= 0.5; };
+    auto fit = [&](std::uint64_t p) { return p >= 2 && p <= 1ull << (plains.size() == 1 ? most_ring_bits : most_prime_bits); };
+    bool fits = !primes.empty() && primes.size() <= 8 && (plains.size() == 1 || plains.size() == 2) &&
+                steps.size() == plains.size() && rests.size() == plains.size() &&
+                std::all_of(rests.begin(), rests.end(), near_zero) && std::all_of(plains.begin(), plains.end(), fit) &&
+                dimension >= 16 && dimension <= 8192 && useful_bits > ring_bits() && useful_bits <= other_bits &&
+                other_bits <= (plains.size() == 1 ? 63 : most_sent_bits) && flood_bits >= 1 &&
+                flood_bits <= most_limbs * limb_bits - 2;
     if (!fits) throw std::invalid_argument("The sizes of the ciphertexts do not fit together.");
-    if (prime()) ring(plain, dimension);  // throws if it is no such prime
+    for (std::uint64_t p : plains)
+        if (by_slots() || plains.size() == 2) ring(p, dimension);  // throws if it is no such prime
     for (std::size_t k = 0; k < primes.size(); ++k) {
         ring(primes[k], dimension);
-        bool below = steps[k] < primes[k] && (!prime() || plain < primes[k]);
-        if (!below || std::count(primes.begin(), primes.end(), primes[k]) != 1)
-            throw std::invalid_argument("The primes must differ, and steps and a prime T lie below them.");
+        bool good = std::count(primes.begin(), primes.end(), primes[k]) == 1;
+        for (std::size_t h = 0; good && h < plains.size(); ++h)
+            good = steps[h].size() == primes.size() && steps[h][k] < primes[k] && (!by_slots() || plains[h] < primes[k]);
+        if (!good) throw std::invalid_argument("The primes must differ, and steps and the primes of T lie below them.");
     }
+    if (plains.size() == 2 && (plains[0] >= plains[1] || plains[1] >= 2 * plains[0]))
+        throw std::invalid_argument("Of the two primes of T the first must be the smaller one, by less than half.");
 }
 
 std::size_t ProductScheme::packed_bytes() const {
@@ -166,11 +281,10 @@ void ProductKey::check(const ProductScheme& scheme) const {
 
 void ProductKey::public_key(const ProductScheme& scheme, const Key& seed, const Key& key, std::uint8_t* packed) const {
     check(scheme);
-    Secret<double> nothing(scheme.dimension, 0.0);
-    encrypt_one(scheme, nothing.data(), 0, seed, key, packed);
+    encrypt_one(scheme, ProductMessage(scheme, scheme.dimension), 0, seed, key, packed);
 }
 
-void ProductKey::encrypt_one(const ProductScheme& scheme, const double* message, std::uint64_t number, const Key& seed,
+void ProductKey::encrypt_one(const ProductScheme& scheme, const ProductMessage& message, std::uint64_t number, const Key& seed,
                              const Key& key, std::uint8_t* packed) const {
     std::size_t dimension = scheme.dimension;
     Secret<std::int64_t> error(dimension);
@@ -182,13 +296,13 @@ void ProductKey::encrypt_one(const ProductScheme& scheme, const double* message,
     for (std::size_t i = 0; i < dimension; ++i) {  // rounded up or down by chance, so that the error's mean is zero
         auto bits = static_cast<std::int32_t>(random[i / 2] >> (i % 2 * 32));
         double dither = static_cast<double>(bits) * 0x1p-32;
-        small[i] = nearest_integer(message[i] * scheme.rest + dither) + static_cast<double>(error[i]);
+        small[i] = nearest_integer(message.rest(i) + dither) + static_cast<double>(error[i]);
     }
     Residues a(dimension);
     std::vector<std::uint64_t> whole(dimension);
     for (std::size_t k = 0; k < primes_.size(); ++k) {
         auto here = ring(primes_[k], dimension);
-        encode(scheme, *here, k, message, small.data(), dimension, b.data());
+        message.encode(*here, k, small.data(), b.data());
         here->forward(b.data());
         public_half(scheme, seed, number, k, a.data());
         kernels().add_products(b.data(), a.data(), transformed_[k].data(), dimension, static_cast<double>(here->p()));
@@ -203,31 +317,35 @@ void ProductKey::encrypt(const ProductScheme& scheme, const std::uint64_t* vecto
                          std::uint8_t* packed) const {
     check(scheme);
     in_parallel((count + tile_columns - 1) / tile_columns, threads, [&](std::size_t j) {
-        Secret<double> message(scheme.dimension, 0.0);
+        ProductMessage message(scheme, scheme.dimension);
         std::size_t first = j * tile_columns, size = std::min(tile_columns, count - first);
-        for (std::size_t c = 0; c < size; ++c) message[c] = centred(vector[first + c], scheme.plain);
-        encrypt_one(scheme, message.data(), j, seed, key, packed + j * scheme.packed_bytes());
+        for (std::size_t c = 0; c < size; ++c) message.of(0)[c] = centred(vector[first + c], scheme.plains[0]);
+        encrypt_one(scheme, message, j, seed, key, packed + j * scheme.packed_bytes());
     });
 }
 
 namespace {
 
-// The polynomial of one ciphertext's or plaintext's slots: terms from `term` on, side by side.
-void fill_slots(const ProductScheme& scheme, const std::int64_t* values, const Slots& slots, std::size_t block,
+// The polynomial modulo prime number h of one ciphertext's or plaintext's slots: several terms side by side.
+void fill_slots(const ProductScheme& scheme, std::size_t h, const std::int64_t* values, const Slots& slots, std::size_t block,
                 std::size_t ciphertext, double* out) {
     std::size_t size = slots.size(block), parts = slots.parts(block), first = ciphertext * parts;
+    values += h * slots.terms * slots.samples;
     std::fill(out, out + scheme.dimension, 0.0);
     for (std::size_t part = 0; part < parts && first + part < slots.terms; ++part)
         for (std::size_t i = 0; i < size; ++i)
             out[part * size + i] =
                 static_cast<double>(values[(first + part) * slots.samples + block * slots.dimension + i]);
-    ring(scheme.plain, scheme.dimension)->inverse(out);
+    ring(scheme.plains[h], scheme.dimension)->inverse(out);
 }
 
-// The sum over the parts of a block of slots, modulo T; |slot| <= T.
-void sum_parts(const ProductScheme& scheme, const double* x, const Slots& slots, std::size_t block, std::uint64_t* sums) {
+// The sums over the parts of a block of slots modulo prime number h, of slots from coefficients near zero.
+void sum_parts(const ProductScheme& scheme, std::size_t h, double* x, const Slots& slots, std::size_t block,
+               std::uint64_t* sums) {
+    ring(scheme.plains[h], scheme.dimension)->forward(x);
     std::size_t size = slots.size(block), parts = slots.parts(block);
-    auto p = static_cast<std::int64_t>(scheme.plain);
+    auto p = static_cast<std::int64_t>(scheme.plains[h]);
+    sums += h * slots.samples;
     for (std::size_t i = 0; i < size; ++i) {
         std::int64_t sum = 0;
         for (std::size_t part = 0; part < parts; ++part) sum += static_cast<std::int64_t>(x[part * size + i]);
@@ -242,11 +360,12 @@ void ProductKey::encrypt(const ProductScheme& scheme, const std::int64_t* values
                          const Key& key, unsigned threads, std::uint8_t* packed) const {
     check(scheme);
     in_parallel(slots.blocks(), threads, [&](std::size_t block) {
-        Secret<double> message(scheme.dimension);
+        ProductMessage message(scheme, scheme.dimension);
         for (std::size_t j = 0; j < slots.ciphertexts(block); ++j) {
-            fill_slots(scheme, values, slots, block, j, message.data());
+            for (std::size_t h = 0; h < scheme.plains.size(); ++h)
+                fill_slots(scheme, h, values, slots, block, j, message.of(h));
             std::size_t number = slots.first(block) + j;
-            encrypt_one(scheme, message.data(), number, seed, key, packed + number * scheme.packed_bytes());
+            encrypt_one(scheme, message, number, seed, key, packed + number * scheme.packed_bytes());
         }
     });
 }
@@ -267,13 +386,14 @@ void ProductKey::open(const ProductScheme& scheme, const Slots& slots, const std
     check(scheme);
     Opening opening(scheme, secret_);
     in_parallel(slots.blocks(), threads, [&](std::size_t block) {
-        Secret<std::uint64_t> values(scheme.dimension);
+        Secret<std::uint64_t> values(scheme.plains.size() * scheme.dimension);
         Secret<double> x(scheme.dimension);
         opening.open(useful + block * packed_size(scheme.dimension, scheme.useful_bits), scheme.dimension,
                      other + block * scheme.other_bytes(), [](std::size_t i) { return i; }, values.data());
-        for (std::size_t i = 0; i < x.size(); ++i) x[i] = centred(values[i], scheme.plain);
-        ring(scheme.plain, scheme.dimension)->forward(x.data());
-        sum_parts(scheme, x.data(), slots, block, shares);
+        for (std::size_t h = 0; h < scheme.plains.size(); ++h) {
+            for (std::size_t i = 0; i < x.size(); ++i) x[i] = centred(values[h * x.size() + i], scheme.plains[h]);
+            sum_parts(scheme, h, x.data(), slots, block, shares);
+        }
     });
 }
 
@@ -305,19 +425,22 @@ public:
         : scheme_(scheme), responder_(responder), rings_(rings_of(scheme)),
           sums_(2 * scheme.primes.size() * scheme.dimension, 0.0), plain_(scheme.dimension) {}
 
-    // Add a plaintext, integers near zero and below every prime, times a ciphertext: `half(k, which)`, transformed.
+    // Add a plaintext low + step high, integers near zero and below every prime, times a ciphertext: `half(k, which)`,
+    // transformed.
     template <class Half>
-    void add(const double* plaintext, Half half) {
+    void add(const double* low, const double* high, std::uint64_t step, Half half) {
         for (std::size_t k = 0; k < rings_.size(); ++k) {
-            std::copy(plaintext, plaintext + scheme_.dimension, plain_.begin());
+            std::copy(low, low + scheme_.dimension, plain_.begin());
+            auto p = static_cast<double>(rings_[k]->p());
+            if (high) kernels().add_multiple(plain_.data(), high, rings_[k]->residue(step), scheme_.dimension, p);
             rings_[k]->forward(plain_.data());
             for (std::size_t which = 0; which < 2; ++which) add_transformed(k, which, half(k, which), plain_.data());
         }
     }
 
-    // Write the response; `masks`: what is added to the messages at `count` places, near zero.
+    // Write the response; `masks`: what is added to the messages at `count` places, followed by zeros up to `padded(count)`.
     template <class Place>
-    void finish(const Key& key, std::uint64_t number, const double* masks, std::size_t count, Place place,
+    void finish(const Key& key, std::uint64_t number, const ProductMessage& masks, std::size_t count, Place place,
                 std::uint8_t* useful, std::uint8_t* other) {
         std::size_t dimension = scheme_.dimension, primes = rings_.size(), room = padded(count);
         randomise(key, number);
@@ -325,17 +448,17 @@ public:
         for (std::size_t k = 0; k < primes; ++k) rings_[k]->canonical(a.data() + k * dimension, sum(k, 1), dimension);
         send(a.data(), dimension, dimension, scheme_.other_bits, other);
 
-        Secret<double> chosen(room), mask(room, 0.0), small(room, 0.0), limbs(3 * room, 0.0);
-        std::copy(masks, masks + count, mask.begin());
-        for (std::size_t i = 0; i < count; ++i) small[i] = nearest_integer(mask[i] * scheme_.rest);
+        std::size_t limb_count = (scheme_.flood_bits + limb_bits - 1) / limb_bits;
+        Secret<double> chosen(room), small(room, 0.0), limbs(limb_count * room, 0.0);
+        for (std::size_t i = 0; i < count; ++i) small[i] = nearest_integer(masks.rest(i));
         flood(key, number, count, room, limbs.data());
         Secret<std::uint64_t> b(primes * room);
         for (std::size_t k = 0; k < primes; ++k) {
             auto p = static_cast<double>(rings_[k]->p());
-            encode(scheme_, *rings_[k], k, mask.data(), small.data(), room, chosen.data());
+            masks.encode(*rings_[k], k, small.data(), chosen.data());
             for (std::size_t i = 0; i < count; ++i) chosen[i] += sum(k, 0)[place(i)];
             double power = 1.0;
-            for (std::size_t limb = 0; limb < 3; ++limb) {
+            for (std::size_t limb = 0; limb < limb_count; ++limb) {
                 kernels().add_multiple(chosen.data(), limbs.data() + limb * room, power, room, p);
                 power = rings_[k]->residue(power_modulo(2, limb_bits * (limb + 1), rings_[k]->p()));
             }
@@ -371,40 +494,31 @@ private:
         }
     }
 
-    // `count` sums of four independent uniform integers of [-2^(B-1), 2^(B-1)), in limbs of 40 bits.
+    // `count` sums of four independent uniform integers of [-2^(B-1), 2^(B-1)), in limbs of 48 bits.
     void flood(const Key& key, std::uint64_t number, std::size_t count, std::size_t room, double* limbs) const {
-        std::uint64_t masks[3];
-        double centres[3];
-        constexpr std::uint64_t limb_mask = (1ull << limb_bits) - 1;
-        __int128 one = 1, whole = (one << scheme_.flood_bits) - 1, centre = one << (scheme_.flood_bits + 1);
-        for (unsigned limb = 0; limb < 3; ++limb) {
-            masks[limb] = static_cast<std::uint64_t>(whole >> (limb_bits * limb)) & limb_mask;
-            auto part = static_cast<std::uint64_t>(centre >> (limb_bits * limb));
-            centres[limb] = static_cast<double>(limb < 2 ? part & limb_mask : part);
-        }
-        Secret<std::uint64_t> random(8 * room);
-        Stream(key, Purpose::flood, number).fill_from(0, random.data(), random.size());
-        for (std::size_t i = 0; i < count; ++i) {
-            std::uint64_t sums[3] = {};
-            for (std::size_t j = 0; j < 8; j += 2) {
-                std::uint64_t low = random[j * room + i], high = random[(j + 1) * room + i];
-                sums[0] += low & masks[0];
-                sums[1] += (low >> 40 | high << 24) & masks[1];
-                sums[2] += (high >> 16) & masks[2];
+        Secret<std::uint64_t> random(4 * room);
+        Stream stream(key, Purpose::flood, number);
+        for (unsigned limb = 0, left = scheme_.flood_bits; left; ++limb) {
+            unsigned bits = std::min(left, limb_bits);
+            left -= bits;
+            std::uint64_t mask = (1ull << bits) - 1;
+            double centre = left ? 0.0 : static_cast<double>(1ull << (bits + 1));
+            stream.fill(random.data(), random.size());
+            for (std::size_t i = 0; i < count; ++i) {
+                std::uint64_t sum = 0;
+                for (std::size_t j = 0; j < 4; ++j) sum += random[j * room + i] & mask;
+                limbs[limb * room + i] = static_cast<double>(static_cast<std::int64_t>(sum)) - centre;
             }
-            for (std::size_t limb = 0; limb < 3; ++limb)
-                limbs[limb * room + i] =
-                    static_cast<double>(static_cast<std::int64_t>(sums[limb])) - centres[limb];
         }
     }
 
     // Switch numbers modulo Q, by their residues, to so many bits, and pack them.
     void send(const std::uint64_t* residues, std::size_t count, std::size_t stride, unsigned bits, std::uint8_t* out) const {
         Fraction fraction(scheme_.primes, scheme_.dimension);
-        std::vector<std::uint64_t> words(count);
+        std::vector<Wide> words(count);
         for (std::size_t i = 0; i < count; ++i)
             words[i] = switched(fraction.of([&](std::size_t k) { return residues[k * stride + i]; }), bits);
-        pack(words.data(), count, bits, out);
+        pack_wide(words.data(), count, bits, out);
     }
 
     const ProductScheme& scheme_;
@@ -439,6 +553,33 @@ private:
     Residues values_;
 };
 
+// The integers x near zero, x = x1 modulo p1 and x2 modulo p2, of two halves' slots: x1 + p1 ((x2 - x1) / p1 modulo p2).
+class SlotPlaintext {
+public:
+    SlotPlaintext(const ProductScheme& scheme)
+        : scheme_(scheme), two_(scheme.plains.size() == 2), low_(scheme.dimension), high_(two_ ? scheme.dimension : 0),
+          second_(high_.size()) {
+        if (two_) inverse_ = last()->residue(inverse_modulo(scheme.plains[0] % scheme.plains[1], scheme.plains[1]));
+    }
+    void fill(const std::int64_t* values, const Slots& slots, std::size_t block, std::size_t ciphertext) {
+        fill_slots(scheme_, 0, values, slots, block, ciphertext, low_.data());
+        if (!two_) return;
+        fill_slots(scheme_, 1, values, slots, block, ciphertext, second_.data());
+        for (std::size_t i = 0; i < low_.size(); ++i) second_[i] -= low_[i];
+        std::fill(high_.begin(), high_.end(), 0.0);
+        kernels().add_multiple(high_.data(), second_.data(), inverse_, high_.size(), static_cast<double>(last()->p()));
+    }
+    const double* low() const { return low_.data(); }
+    const double* high() const { return two_ ? high_.data() : nullptr; }
+
+private:
+    std::shared_ptr<const Ring> last() const { return ring(scheme_.plains.back(), scheme_.dimension); }
+    const ProductScheme& scheme_;
+    bool two_;
+    double inverse_ = 0.0;
+    Secret<double> low_, high_, second_;
+};
+
 void fill_tile(const Tiles& tiles, std::size_t group, std::size_t block, std::size_t dimension, double* out) {
     std::fill(out, out + dimension, 0.0);
     std::size_t row = group * tiles.tile_rows, column = block * tiles.tile_columns;
@@ -463,17 +604,17 @@ void ProductResponder::respond(const ProductScheme& scheme, const Tiles& tiles, 
         Secret<double> tile(scheme.dimension);
         for (std::size_t j = 0; j < tiles.blocks(); ++j) {
             fill_tile(tiles, g, j, scheme.dimension, tile.data());
-            reply.add(tile.data(), [&](std::size_t k, std::size_t half) { return received.at(j, k, half); });
+            reply.add(tile.data(), nullptr, 0, [&](std::size_t k, std::size_t half) { return received.at(j, k, half); });
         }
         std::size_t first = g * tiles.tile_rows, count = std::min(tiles.tile_rows, tiles.rows - first);
-        Secret<double> masks(count);
+        ProductMessage masks(scheme, padded(count));
         Stream stream(key, Purpose::mask, g);
         for (std::size_t r = 0; r < count; ++r) {
-            std::uint64_t mask = uniform(stream, scheme);
-            masks[r] = centred(mask, scheme.plain);
-            shares[first + r] = mask ? scheme.plain - mask : 0;
+            std::uint64_t mask = uniform(stream, scheme.plains[0]);
+            masks.of(0)[r] = centred(mask, scheme.plains[0]);
+            shares[first + r] = mask ? scheme.plains[0] - mask : 0;
         }
-        reply.finish(key, g, masks.data(), count, [&](std::size_t r) { return tiles.place(r); },
+        reply.finish(key, g, masks, count, [&](std::size_t r) { return tiles.place(r); },
                      useful + g * packed_size(tiles.tile_rows, scheme.useful_bits), other + g * scheme.other_bytes());
     });
 }
@@ -485,7 +626,8 @@ void ProductResponder::respond(const ProductScheme& scheme, const Slots& slots, 
     in_parallel(slots.blocks(), threads, [&](std::size_t block) {
         std::size_t dimension = scheme.dimension, primes = scheme.primes.size();
         Reply reply(scheme, *this);
-        Secret<double> plain(dimension), masks(dimension);
+        SlotPlaintext plain(scheme);
+        ProductMessage masks(scheme, dimension);
         Residues halves(2 * primes * dimension);
         for (std::size_t j = 0; j < slots.ciphertexts(block); ++j) {
             std::size_t number = slots.first(block) + j;
@@ -495,17 +637,20 @@ void ProductResponder::respond(const ProductScheme& scheme, const Slots& slots, 
                 public_half(scheme, seed, number, k, halves.data() + (2 * k + 1) * dimension);
                 in += run_bytes(scheme.primes[k], dimension);
             }
-            fill_slots(scheme, values, slots, block, j, plain.data());
+            plain.fill(values, slots, block, j);
             auto half_of = [&](std::size_t k, std::size_t half) { return halves.data() + (2 * k + half) * dimension; };
-            reply.add(plain.data(), half_of);
+            reply.add(plain.low(), plain.high(), scheme.plains[0], half_of);
         }
         Stream stream(key, Purpose::mask, block);
-        for (double& mask : masks) mask = centred(uniform(stream, scheme), scheme.plain);
-        reply.finish(key, block, masks.data(), dimension, [](std::size_t i) { return i; },
+        for (std::size_t h = 0; h < scheme.plains.size(); ++h)
+            for (std::size_t i = 0; i < dimension; ++i)
+                masks.of(h)[i] = centred(uniform(stream, scheme.plains[h]), scheme.plains[h]);
+        reply.finish(key, block, masks, dimension, [](std::size_t i) { return i; },
                      useful + block * packed_size(dimension, scheme.useful_bits), other + block * scheme.other_bytes());
-        for (double& mask : masks) mask = -mask;
-        ring(scheme.plain, dimension)->forward(masks.data());
-        sum_parts(scheme, masks.data(), slots, block, shares);
+        for (std::size_t h = 0; h < scheme.plains.size(); ++h) {
+            for (std::size_t i = 0; i < dimension; ++i) masks.of(h)[i] = -masks.of(h)[i];
+            sum_parts(scheme, h, masks.of(h), slots, block, shares);
+        }
     });
 }
 

@@ -269,18 +269,18 @@ void Responder::respond(const Layout& layout, const Key& seed, const std::uint8_
                 }
             }
             for (std::size_t i = 0; i < dimension; ++i) {
-                std::uint64_t x = switched(fraction.of([&](std::size_t k) { return a[k * dimension + i]; }),
-                                           layout.response_bits);
+                auto x = static_cast<std::uint64_t>(switched(
+                    fraction.of([&](std::size_t k) { return a[k * dimension + i]; }), layout.response_bits));
                 std::memcpy(other + (group * dimension + i) * bytes, &x, bytes);
             }
             for (std::size_t r = 0; r < layout.rows; ++r)
                 for (std::size_t v = 0; v < layout.vectors; ++v) {
                     std::size_t place = layout.place(v, r), row = group * layout.rows + r;
                     __int128 noise = flood(floods, layout.flood_bits);
-                    std::uint64_t x = switched(fraction.of([&](std::size_t k) {
+                    auto x = static_cast<std::uint64_t>(switched(fraction.of([&](std::size_t k) {
                         const Barrett& modulus = rings[k]->barrett();
                         return (b[k * dimension + place] + modulo(noise, modulus)) % modulus.p;
-                    }), layout.response_bits);
+                    }), layout.response_bits));
                     std::uint64_t mask = mask_tape.word() >> (64 - layout.ring_bits);
                     x += mask << (layout.response_bits - layout.ring_bits);
                     std::memcpy(useful + (group * layout.useful() + r * layout.vectors + v) * bytes, &x, bytes);

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import jinja2
 
 from fedbank.errors import UsageError
+from fedbank.models.champion import VERDICTS, Comparison
 from fedbank.models.evaluation import Evaluation, as_plain
 from fedbank.models.model_card import ModelCard
 from fedbank.party import pictures
@@ -93,6 +94,7 @@ class ReportContent:
     engine : rows of (label, value): scheme, key bits, estimated security bits, parameters, as really used
     plaintext : the mock engine ran; a red banner and every picture say PLAINTEXT
     data, model, card : see `DataFacts`, `ModelSummary`, `fedbank.models.model_card.ModelCard`
+    comparison : champion and challenger, `fedbank.models.champion.compare`
     evaluations : name -> Evaluation in the order of the table; the usual names bank, regulator and together (also
         active, passive) are translated. "together", else the last, is the one shown in detail
     stability : name -> population stability index against the training rows
@@ -119,12 +121,15 @@ class ReportContent:
     steps: Sequence[Step] = ()
     model: ModelSummary = field(default_factory=ModelSummary)
     card: ModelCard | None = None
+    comparison: Comparison | None = None
     notes: Sequence[str] = ()
     language: Language = "en"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `report.json` holds: dicts, lists, strings and numbers."""
         plain: dict[str, Any] = as_plain(self)
+        if self.comparison is not None:
+            plain["comparison"] = self.comparison.to_dict()
         return plain
 
     @cached_property
@@ -331,6 +336,36 @@ TEXTS: dict[str, dict[Language, str]] = {
     "limit": {"en": "Limit", "zh": "局限"},
     "approval": {"en": "Approved by", "zh": "审批"},
     "not approved yet": {"en": "Not approved yet", "zh": "尚未审批"},
+    "comparison": {"en": "Champion and challenger", "zh": "冠军与挑战者模型对比"},
+    "figure": {"en": "Figure", "zh": "指标"},
+    "gini": {"en": "Gini", "zh": "Gini 系数"},
+    "log loss": {"en": "Log loss", "zh": "对数损失"},
+    "difference": {"en": "AUC difference (DeLong)", "zh": "AUC 差异（DeLong）"},
+    "least gain": {"en": "gain asked for", "zh": "要求的最低提升"},
+    "score shift": {"en": "Stability index between the two scores", "zh": "两模型评分间的稳定性指标"},
+    "swap set": {"en": "Who would change sides, approved:", "zh": "换组分析，通过率："},
+    "cell": {"en": "People", "zh": "人群"},
+    "bad rate": {"en": "Bad rate", "zh": "坏样本率"},
+    "approved by both": {"en": "approved by both", "zh": "两模型均通过"},
+    "swapped in": {"en": "approved by the challenger only", "zh": "仅挑战者通过（换入）"},
+    "swapped out": {"en": "approved by the champion only", "zh": "仅冠军通过（换出）"},
+    "approved by neither": {"en": "approved by neither", "zh": "两模型均拒绝"},
+    "verdict replace": {"en": VERDICTS["replace"], "zh": "建议替换：挑战者排序更好，换入人群更优，且校准良好。"},
+    "verdict keep: worse": {"en": VERDICTS["keep: worse"], "zh": "建议保留冠军：挑战者未达到要求的提升。"},
+    "verdict keep: swap": {
+        "en": VERDICTS["keep: swap"],
+        "zh": "建议保留冠军：挑战者总体排序更好，但换入人群并不优于换出人群。",
+    },
+    "verdict keep: calibration": {
+        "en": VERDICTS["keep: calibration"],
+        "zh": "重新校准之前建议保留冠军：挑战者排序更好，但概率校准变差。",
+    },
+    "verdict unclear": {"en": VERDICTS["unclear"], "zh": "建议保留冠军：在这批人群上未见明确差异。"},
+    "verdict why": {
+        "en": "Rule: replace if the interval lies above the gain asked for, those swapped in have a lower bad rate "
+        "than those swapped out, and the calibration error is at most 0.01 higher.",
+        "zh": "规则：区间高于要求的提升，换入人群坏样本率低于换出人群，且校准误差增加不超过 0.01 时，建议替换。",
+    },
     "notes": {"en": "Notes", "zh": "备注"},
     "footer": {
         "en": "Written by fedbank. The same figures are in report.json beside this page.",

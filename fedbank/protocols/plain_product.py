@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedbank.protocols.histogram import Ints, Scheme
-from fedbank.protocols.private_product import checked_factors, checked_matrix, checked_vector
+from fedbank.protocols.private_product import checked_halves, checked_matrix, checked_vector
 from fedbank.protocols.product_parameters import Sizes, choose_slots
 from fedbank.talk.codec import I64, Message
 from fedbank.talk.peer import Peer
@@ -43,7 +43,7 @@ class PlainNumbers(Message):
 
 @dataclass(frozen=True, repr=False)
 class PlainFactors(Message):
-    """Vector holder -> matrix holder: factors, (terms, samples); reveals: everything about them."""
+    """Vector holder -> matrix holder: factors, (2, terms of a half, samples); reveals: everything about them."""
 
     values: I64
 
@@ -64,8 +64,8 @@ class VectorHolder:
         self._sizes = sizes
 
     @property
-    def prime(self) -> int:
-        return choose_slots(self._sizes).ciphertexts.plain
+    def primes(self) -> tuple[int, int]:
+        return choose_slots(self._sizes).primes
 
     def times(self, vector: Shared) -> Shared:
         self.ask_times(vector)
@@ -88,8 +88,8 @@ class VectorHolder:
         return self._share(self._sizes.features)
 
     def elementwise(self, factors: Ints) -> Shared:
-        self._peer.send(PlainFactors(checked_factors(factors, self._sizes)))
-        return self._share(self._sizes.samples)
+        self._peer.send(PlainFactors(checked_halves(factors, self._sizes)))
+        return np.stack([self._share(self._sizes.samples) for _ in self.primes])
 
     def _share(self, count: int) -> Shared:
         return self._peer.receive(PlainShare, values=(count,)).values.view(np.uint64)
@@ -106,8 +106,8 @@ class MatrixHolder:
         self._random = random
 
     @property
-    def prime(self) -> int:
-        return choose_slots(self._sizes).ciphertexts.plain
+    def primes(self) -> tuple[int, int]:
+        return choose_slots(self._sizes).primes
 
     def times(self) -> Shared:
         given = self._peer.receive(PlainNumbers, values=(self._sizes.features,)).values
@@ -118,9 +118,10 @@ class MatrixHolder:
         return self._split(self._matrix.T @ given, 1 << self._sizes.bits)
 
     def elementwise(self, factors: Ints) -> Shared:
-        own = checked_factors(factors, self._sizes)
+        own = checked_halves(factors, self._sizes)
         given = self._peer.receive(PlainFactors, values=own.shape).values
-        return self._split((given * own).sum(axis=0), self.prime)
+        sums = (given * own).sum(axis=1)
+        return np.stack([self._split(result, prime) for result, prime in zip(sums, self.primes, strict=True)])
 
     def _split(self, result: Ints, modulus: int) -> Shared:
         """Send the result + rho and return -rho; the result is right modulo 2^64, or below the modulus."""

@@ -1,22 +1,24 @@
 """Products of one party's private numbers with the other's, as shares, by RLWE. Nothing is opened.
 
 X is the matrix holder's table (samples x features, integers within a declared bound, the same for the whole job); the
-vector holder has numbers modulo 2^k: shares, hence uniform. T = 2^k, or a prime p for elementwise products. All sizes
-are those of `product_parameters`; D = 8192.
+vector holder has numbers modulo 2^k: shares, hence uniform. T = 2^k; for elementwise products T = p1 p2, half of the
+terms modulo each prime. All sizes are those of `product_parameters`; D = 8192.
 
 0. With the first call of each kind of product (and again before the budget of a key is spent),
    vector holder -> matrix holder: the public key of an RLWE scheme.
 1. vector holder -> matrix holder: Enc of its numbers, of each ciphertext the half that is not a seed.
      times             X w: w in coefficients, C of the d entries a ciphertext
      transposed_times  X^T v: v in coefficients, C of the n entries a ciphertext
-     elementwise       sum over t of a_t b_t: D entries of one a_t in the slots of a ciphertext; in the last block
-                       several terms side by side, as far as there is room
+     elementwise       sums over t of a_t b_t, of the first half of the terms modulo p1 and of the second modulo p2:
+                       D entries of one a_t of either half in the slots of a ciphertext, one modulo p1, the other modulo
+                       p2; in the last block several terms side by side, as far as there is room
 2. matrix holder, with rho uniform modulo T for every coefficient or slot that is sent: the ciphertexts times its
    plaintexts, added up, plus Enc(rho), plus a fresh encryption of zero under the public key, plus the flood, switched
    to powers of two; coefficients without a result are dropped. Its share is -rho (of slots side by side, the sum).
    matrix holder -> vector holder: that. Decrypted: the result + rho, which is the vector holder's share.
 
-Results are exact: the shares add up to the product modulo T.
+Results are exact: the shares add up to the product modulo T. Where two primes do not fit under one modulus, the halves
+of the terms have messages of their own, one after the other, both modulo p1.
 
 Who learns what
 ---------------
@@ -65,7 +67,7 @@ __all__ = [
     "MatrixHolder",
     "ProductPublicKey",
     "VectorHolder",
-    "checked_factors",
+    "checked_halves",
     "checked_matrix",
     "checked_vector",
     "native_scheme",
@@ -130,9 +132,9 @@ class VectorHolder:
         self._keys: dict[Ciphertexts, _OwnKey] = {}
 
     @property
-    def prime(self) -> int:
-        """The modulus of the shares of elementwise products."""
-        return choose_slots(self._sizes).ciphertexts.plain
+    def primes(self) -> tuple[int, int]:
+        """The moduli of the two rows of shares of elementwise products; the same one twice if two do not fit."""
+        return choose_slots(self._sizes).primes
 
     def times(self, vector: Shared) -> Shared:
         """Return this side's share of X w modulo 2^k, uint64 (samples,); w: uint64 (features,), below 2^k."""
@@ -161,15 +163,17 @@ class VectorHolder:
         return self._learn(choose_transposed(self._sizes))
 
     def elementwise(self, factors: Ints) -> Shared:
-        """Return this side's share of the sum over t of a_t b_t modulo the prime, uint64 (samples,).
+        """Return this side's shares of sums over t of a_t b_t, uint64 (2, samples).
 
-        `factors`: a, int64 (terms, samples), within the declared bound.
+        The first row is of the first ceil(terms / 2) terms, modulo `primes[0]`; the second one of the others, modulo
+        `primes[1]`. `factors`: a, int64 (terms, samples), within the declared bound.
         """
-        chosen, given = choose_slots(self._sizes), checked_factors(factors, self._sizes)
-        shares = [np.empty(0, dtype=np.uint64)]
-        for first, count in _pieces(chosen):
-            shares.append(self._multiplied_slots(chosen, np.ascontiguousarray(given[:, first : first + count])))
-        return np.concatenate(shares)
+        chosen, halves = choose_slots(self._sizes), checked_halves(factors, self._sizes)
+        shares = np.empty((2, self._sizes.samples), dtype=np.uint64)
+        for rows, samples in _pieces(chosen):
+            given = np.ascontiguousarray(halves[rows, :, samples])
+            shares[rows, samples] = self._multiplied_slots(chosen, given)
+        return shares
 
     def _key_of(self, ciphertexts: Ciphertexts) -> _OwnKey:
         if ciphertexts not in self._keys:
@@ -196,7 +200,7 @@ class VectorHolder:
 
     def _multiplied_slots(self, chosen: SlotProduct, factors: Ints) -> Shared:
         """Steps 0 to 2 of some blocks of elementwise products."""
-        samples, c, threads = factors.shape[1], chosen.ciphertexts, self._threads
+        samples, c, threads = factors.shape[2], chosen.ciphertexts, self._threads
         own, blocks = self._key_of(c), chosen.blocks(samples)
         key, scheme = own.ready(blocks * DIMENSION), own.scheme
         seed = self._random(SEED_BYTES)
@@ -224,9 +228,9 @@ class MatrixHolder:
         self._keys: dict[Ciphertexts, _PeersKey] = {}
 
     @property
-    def prime(self) -> int:
-        """The modulus of the shares of elementwise products."""
-        return choose_slots(self._sizes).ciphertexts.plain
+    def primes(self) -> tuple[int, int]:
+        """The moduli of the two rows of shares of elementwise products; the same one twice if two do not fit."""
+        return choose_slots(self._sizes).primes
 
     def times(self) -> Shared:
         """Return this side's share of X w modulo 2^k, uint64 (samples,), facing the peer's `times`."""
@@ -237,15 +241,16 @@ class MatrixHolder:
         return self._multiplied(choose_transposed(self._sizes), transposed=False)
 
     def elementwise(self, factors: Ints) -> Shared:
-        """Return this side's share of the sum over t of a_t b_t, facing the peer's `elementwise`.
+        """Return this side's shares of sums over t of a_t b_t, as the peer's `elementwise`, which it faces.
 
         `factors`: b, int64 (terms, samples), within the declared bound.
         """
-        chosen, given = choose_slots(self._sizes), checked_factors(factors, self._sizes)
-        shares = [np.empty(0, dtype=np.uint64)]
-        for first, count in _pieces(chosen):
-            shares.append(self._multiplied_slots(chosen, np.ascontiguousarray(given[:, first : first + count])))
-        return np.concatenate(shares)
+        chosen, halves = choose_slots(self._sizes), checked_halves(factors, self._sizes)
+        shares = np.empty((2, self._sizes.samples), dtype=np.uint64)
+        for rows, samples in _pieces(chosen):
+            given = np.ascontiguousarray(halves[rows, :, samples])
+            shares[rows, samples] = self._multiplied_slots(chosen, given)
+        return shares
 
     def _key_of(self, ciphertexts: Ciphertexts) -> _PeersKey:
         if ciphertexts not in self._keys:
@@ -268,7 +273,7 @@ class MatrixHolder:
 
     def _multiplied_slots(self, chosen: SlotProduct, factors: Ints) -> Shared:
         """Steps 0 to 2 of some blocks of elementwise products."""
-        samples, peers = factors.shape[1], self._key_of(chosen.ciphertexts)
+        samples, peers = factors.shape[2], self._key_of(chosen.ciphertexts)
         responder = peers.ready(chosen.blocks(samples) * DIMENSION)
         shape = chosen.sent(samples), chosen.ciphertexts.sent_bytes
         given = self._peer.receive(EncryptedNumbers, seed=SEED_BYTES, values=shape)
@@ -338,9 +343,9 @@ class _Complaint:
 def native_scheme(ciphertexts: Ciphertexts) -> _native.ProductScheme:
     """The native description of the same parameters."""
     c = ciphertexts
-    steps = [c.step % prime for prime in c.primes]
+    steps = [[step % prime for prime in c.primes] for step in c.steps]
     return _native.ProductScheme(
-        list(c.primes), steps, c.rest, c.plain, DIMENSION, c.useful_bits, c.other_bits, c.flood_bits
+        list(c.primes), list(c.plains), steps, c.rests, DIMENSION, c.useful_bits, c.other_bits, c.flood_bits
     )
 
 
@@ -353,15 +358,18 @@ def checked_vector(vector: Shared, sizes: Sizes, over: str) -> Shared:
     return np.ascontiguousarray(vector)
 
 
-def checked_factors(factors: Ints, sizes: Sizes) -> Ints:
-    """Return the factors of elementwise products, int64 (terms, samples)."""
+def checked_halves(factors: Ints, sizes: Sizes) -> Ints:
+    """Return the factors of elementwise products by half, int64 (2, ceil(terms / 2), samples), an odd one filled."""
     shape = sizes.terms, sizes.samples
     if factors.shape != shape or not _within(factors, sizes.term_bound):
         raise UsageError(
             f"Products: factors must be {shape[0]} terms of {shape[1]} integers within {sizes.term_bound}, as the "
             "parameters were chosen for; larger sums would wrap."
         )
-    return np.asarray(factors, dtype=np.int64)
+    half = -(-sizes.terms // 2)
+    padded = np.zeros((2 * half, sizes.samples), dtype=np.int64)
+    padded[: sizes.terms] = factors
+    return padded.reshape(2, half, sizes.samples)
 
 
 def checked_matrix(matrix: Ints, sizes: Sizes) -> Ints:
@@ -380,7 +388,9 @@ def _within(numbers: Ints, bound: int) -> bool:
     return whole and (numbers.size == 0 or (int(numbers.max()) <= bound and int(numbers.min()) >= -bound))
 
 
-def _pieces(chosen: SlotProduct) -> Iterator[tuple[int, int]]:
-    """Part the samples into messages: (first, count), whole blocks but the last."""
-    for first in range(0, chosen.samples, chosen.samples_together):
-        yield first, min(chosen.samples_together, chosen.samples - first)
+def _pieces(chosen: SlotProduct) -> Iterator[tuple[slice, slice]]:
+    """Part the halves and the samples into messages: the halves of a turn; whole blocks but the last."""
+    for half in range(chosen.turns):
+        for first in range(0, chosen.samples, chosen.samples_together):
+            last = min(first + chosen.samples_together, chosen.samples)
+            yield slice(half, half + 2 // chosen.turns), slice(first, last)

@@ -1,20 +1,27 @@
 """The parameters of the private products, chosen from public sizes and declared bounds alone.
 
 BFV in dimension D = 8192 with modulus Q, a product of primes = 1 mod 2 D; messages modulo T: 2^k for a matrix times a
-vector, a prime for products slot by slot. sigma = 3.2, z the ternary key, t the tail. The formulas:
+vector; for products slot by slot T = p1 p2, one half of the terms modulo each prime. sigma = 3.2, z the ternary key, t
+the tail. The formulas:
 
-    message   round(Q m / T) with a random direction: an error of mean zero and variance 1/4 at most, beside e
+    message   round(Q m / T) with a random direction: an error of mean zero and variance 1/4 at most, beside e; of slots
+              Q m / T = Q m1 / p1 + Q m2 / p2 modulo Q, rounded once
     product   rms^2 = (sigma^2 + 1/4) w + sigma^2 (2 D 2/3 + 1) + 1,   w the sum of the plaintext's squares at most:
                 matrix   min(R, rows) columns bound^2              (tiles of R rows, see `fedbank/native/products.hpp`)
-                slots    terms D (p/2)^2                           (coefficients of a plaintext: anything modulo p)
+                slots    ceil(terms / 2) D (T/2)^2                 (coefficients of a plaintext: anything modulo T)
               the second term is the fresh encryption of zero that re-randomises, the third the rounding of Q mask / T
     flood     the sum of four independent uniform integers of [0, 2^B), centred: standard deviation
               2^B / sqrt 3 >= 2^56 rms, never beyond 2^(B+1)
     opening   (2^(B+1) + t rms) T / Q  +  0.51 T / 2^r0  +  (0.51 + t sqrt(5900/12)) T / 2^r1  <  1/2
               with b switched from Q to 2^r0 and a to 2^r1; z has at most 5900 entries that are not 0, but for 2^-70
     failure   two events a value (t rms, and the rounding of a), each 2 exp(-t^2/2) at most:
-              log2(4 values) - t^2 / (2 ln 2) <= -50 over one training; values = those of one product times `calls`
-    p         the least prime = 1 mod 2 D above 2 terms term_bound^2, and above 2^30
+              log2(4 values) - t^2 / (2 ln 2) <= -50 over one training; values = those of one product times `calls`, a
+              product by slots having those of all coefficients that are opened: a wrong one spoils its block
+    p1, p2    the least two primes = 1 mod 2 D above 2 ceil(terms/2) term_bound^2, so that a half's sum is below p/2,
+              and above 2^30, from where on the core transforms
+
+Log2 Q is about 2 log2 T + 68, and 128 bits of security want Q < 2^208: T up to 2^70. Beyond, and wherever that is less
+traffic, each half of the terms has ciphertexts of its own, with T = p1 for both.
 
 Why 2^56 and four: as in `private_parameters`; the budget of 2^33 flooded coefficients a key is the same. Of all tiles,
 r0, r1 and sets of primes that fit, those with the least traffic are taken. What does not fit is refused, never wrapped.
@@ -55,8 +62,9 @@ MOST_BOUND = 2**30
 MOST_CALLS, UNKNOWN_CALLS = 2**24, 2**14
 HEAVIEST_KEY = 5900
 LEAST_SECURITY = 128
+LEAST_SLOT_PRIME = 2**30
 LEAST_PRIME_BITS, MOST_PRIME_BITS = 33, 49  # of a factor of Q; the core's transforms take up to 49
-MOST_TOTAL_BITS = 4 * MOST_PRIME_BITS
+MOST_TOTAL_BITS = 208
 CIPHERTEXTS_TOGETHER = 256  # of slots, in one message
 NAME = "RLWE products"
 
@@ -70,7 +78,8 @@ class Sizes:
     samples, features : of the matrix holder's table
     bits : k, the shares of vectors and results are modulo 2^k
     bound : of the absolute value of an entry of X
-    terms, term_bound : of a sum of elementwise products, and of the absolute value of their factors; 0 terms: none
+    terms, term_bound : elementwise products in both sums together, and the bound of the absolute value of their
+        factors; 0 terms: none
     calls : products of each kind in the whole training; 0 = unknown, 2^14 is taken
     """
 
@@ -89,7 +98,7 @@ class Ciphertexts:
 
     Attributes
     ----------
-    primes, plain : the factors of Q, and T
+    primes, plains : the factors of Q, and those of T: a power of two, or one prime or two
     useful_bits, other_bits : r0 and r1, the bits of a coefficient of b and of a in a response when sent
     flood_bits, rms : B, and the noise that it hides
     tail, error : t, and the bound on the left side of "opening", below 1/2
@@ -98,7 +107,7 @@ class Ciphertexts:
     """
 
     primes: tuple[int, ...]
-    plain: int
+    plains: tuple[int, ...]
     useful_bits: int
     other_bits: int
     flood_bits: int
@@ -114,14 +123,19 @@ class Ciphertexts:
         return math.prod(self.primes)
 
     @property
-    def step(self) -> int:
-        """Q / T, rounded to nearest."""
-        return (2 * self.modulus + self.plain) // (2 * self.plain)
+    def plain(self) -> int:
+        """T."""
+        return math.prod(self.plains)
 
     @property
-    def rest(self) -> float:
-        """Q / T - step."""
-        return (self.modulus - self.step * self.plain) / self.plain
+    def steps(self) -> list[int]:
+        """Q / p, rounded to nearest, for each factor p of T."""
+        return [(2 * self.modulus + p) // (2 * p) for p in self.plains]
+
+    @property
+    def rests(self) -> list[float]:
+        """Q / p - its step."""
+        return [(self.modulus - step * p) / p for step, p in zip(self.steps, self.plains, strict=True)]
 
     @property
     def sent_bytes(self) -> int:
@@ -180,16 +194,21 @@ class MatrixProduct:
 
 @dataclass(frozen=True)
 class SlotProduct:
-    """Sums of `terms` elementwise products modulo a prime, D samples a block."""
+    """Two sums of `terms` elementwise products, modulo a prime each, D samples a block."""
 
     ciphertexts: Ciphertexts
     samples: int
     terms: int
 
     @property
-    def primes(self) -> tuple[int, ...]:
-        """The moduli of the sums."""
-        return (self.ciphertexts.plain,)
+    def primes(self) -> tuple[int, int]:
+        """The moduli of the two sums: the same prime twice if each has ciphertexts of its own."""
+        return self.ciphertexts.plains[0], self.ciphertexts.plains[-1]
+
+    @property
+    def turns(self) -> int:
+        """1 with both sums in the same ciphertexts, else 2."""
+        return 2 // len(self.ciphertexts.plains)
 
     @property
     def samples_together(self) -> int:
@@ -201,7 +220,7 @@ class SlotProduct:
         return -(-samples // DIMENSION)
 
     def sent(self, samples: int) -> int:
-        """Ciphertexts for so many samples: several terms share one in the last block, where there is room."""
+        """Ciphertexts of a turn for so many samples: several terms share one in the last block, where there is room."""
         if not samples:
             return 0
         full = self.blocks(samples) - 1
@@ -211,13 +230,13 @@ class SlotProduct:
     @property
     def up_bytes(self) -> int:
         """Bytes to the matrix holder."""
-        return self.sent(self.samples) * self.ciphertexts.sent_bytes
+        return self.turns * self.sent(self.samples) * self.ciphertexts.sent_bytes
 
     @property
     def down_bytes(self) -> int:
         """Bytes to the vector holder."""
         each = self.ciphertexts
-        return self.blocks(self.samples) * (each.useful_bytes(DIMENSION) + each.other_bytes)
+        return self.turns * self.blocks(self.samples) * (each.useful_bytes(DIMENSION) + each.other_bytes)
 
 
 def choose_times(sizes: Sizes) -> MatrixProduct:
@@ -247,13 +266,16 @@ def choose_transposed(sizes: Sizes) -> MatrixProduct:
 def choose_slots(sizes: Sizes) -> SlotProduct:
     """Choose the parameters for sums of elementwise products; otherwise as `choose_times`."""
     _check(sizes)
-    largest = sizes.terms * sizes.term_bound**2
+    half = -(-sizes.terms // 2)
+    largest = half * sizes.term_bound**2
     if sizes.terms < 1 or sizes.term_bound < 1 or 2 * largest >= 2 ** (MOST_PRIME_BITS - 1):
         raise UsageError(
-            f"Products: sums of {sizes.terms} products of numbers within {sizes.term_bound} reach {largest}; they must "
-            f"reach 1 at least and stay below 2^{MOST_PRIME_BITS - 2}: use fewer terms or a smaller fixed-point scale."
+            f"Products: sums of {half} products, half of {sizes.terms}, of numbers within {sizes.term_bound} reach "
+            f"{largest}; they must reach 1 at least and stay below 2^{MOST_PRIME_BITS - 2}: use fewer terms or a "
+            "smaller fixed-point scale."
         )
-    return _choose_slots(sizes.samples, sizes.terms, prime_above(max(2 * largest, 2**30)), sizes.calls)
+    prime = prime_above(max(2 * largest, LEAST_SLOT_PRIME))
+    return _choose_slots(sizes.samples, half, (prime, prime_above(prime)), sizes.calls)
 
 
 @lru_cache(maxsize=64)
@@ -262,25 +284,31 @@ def _choose_matrix(rows: int, columns: int, bits: int, bound: int, calls: int) -
     best: MatrixProduct | None = None
     for tile_rows, tile_columns in _tiles(rows, columns):
         weight = min(tile_rows, rows) * columns * bound**2
-        for ciphertexts in _ciphertexts(1 << bits, weight, tail, log2_failure):
+        for ciphertexts in _ciphertexts((1 << bits,), weight, tail, log2_failure):
             found = MatrixProduct(ciphertexts, rows, columns, tile_rows, tile_columns)
             if best is None or found.up_bytes + found.down_bytes < best.up_bytes + best.down_bytes:
                 best = found
     if best is None:
         raise UsageError(
-            f"Products: no modulus holds {bits}-bit shares of products of {columns} entries within {bound}: "
-            "use fewer bits, fewer samples or a smaller fixed-point scale."
+            f"Products: no modulus with {LEAST_SECURITY} bits of security holds {bits}-bit shares of products of "
+            f"{columns} entries within {bound}: use fewer bits, fewer samples or a smaller fixed-point scale."
         )
     return best
 
 
 @lru_cache(maxsize=64)
-def _choose_slots(samples: int, terms: int, prime: int, calls: int) -> SlotProduct:
-    tail, log2_failure = _tail(samples, calls)
-    weight = terms * DIMENSION * (prime // 2) ** 2
-    fitting = [SlotProduct(each, samples, terms) for each in _ciphertexts(prime, weight, tail, log2_failure)]
+def _choose_slots(samples: int, terms: int, primes: tuple[int, int], calls: int) -> SlotProduct:
+    fitting: list[SlotProduct] = []
+    for plains in (primes, primes[:1]):
+        tail, log2_failure = _tail(2 // len(plains) * -(-samples // DIMENSION) * DIMENSION, calls)
+        weight = terms * DIMENSION * (math.prod(plains) // 2) ** 2
+        found = _ciphertexts(plains, weight, tail, log2_failure)
+        fitting += [SlotProduct(ciphertexts, samples, terms) for ciphertexts in found]
     if not fitting:
-        raise UsageError(f"Products: no modulus holds sums of {terms} products modulo {prime}: use fewer terms.")
+        raise UsageError(
+            f"Products: no modulus with {LEAST_SECURITY} bits of security holds sums of {terms} products modulo "
+            f"{primes[0]}: use fewer terms."
+        )
     return min(fitting, key=lambda each: each.up_bytes + each.down_bytes)
 
 
@@ -345,8 +373,9 @@ def _tiles(rows: int, columns: int) -> Iterator[tuple[int, int]]:
         yield min(DIMENSION // width, max(rows, 1)), width
 
 
-def _ciphertexts(plain: int, weight: int, tail: float, log2_failure: float) -> Iterator[Ciphertexts]:
-    """Yield, for each pair of roundings, the smallest modulus with which responses open exactly."""
+def _ciphertexts(plains: tuple[int, ...], weight: int, tail: float, log2_failure: float) -> Iterator[Ciphertexts]:
+    """Yield, for each pair of roundings, the smallest modulus with which responses open exactly, if it is secure."""
+    plain, least = math.prod(plains), max(plains) if plains[0] % 2 else 0
     bits, rms = (plain - 1).bit_length(), response_rms(weight)
     flood = flood_bits(rms)
     for useful_bits in range(bits + 2, bits + 8):
@@ -357,14 +386,15 @@ def _ciphertexts(plain: int, weight: int, tail: float, log2_failure: float) -> I
             needed = math.log2((2.0 ** (flood + 1) + tail * rms) * plain / left)
             for total in range(math.ceil(needed), MOST_TOTAL_BITS + 1):
                 primes = _primes(total)
-                if math.prod(primes) > 2**needed and min(primes) > (plain if plain & (plain - 1) else 0):
-                    yield _made(primes, plain, useful_bits, other_bits, flood, rms, tail, log2_failure)
+                if math.prod(primes) > 2**needed and min(primes) > least:
+                    if _security(primes) >= LEAST_SECURITY:
+                        yield _made(primes, plains, useful_bits, other_bits, flood, rms, tail, log2_failure)
                     break
 
 
 def _made(
     primes: tuple[int, ...],
-    plain: int,
+    plains: tuple[int, ...],
     useful_bits: int,
     other_bits: int,
     flood: int,
@@ -372,14 +402,11 @@ def _made(
     tail: float,
     log2_failure: float,
 ) -> Ciphertexts:
+    plain = math.prod(plains)
     error = (2.0 ** (flood + 1) + tail * rms) * plain / math.prod(primes)
     error += _rounding_error(plain, useful_bits, other_bits, tail)
     security = _security(primes)
-    if security < LEAST_SECURITY:
-        raise UsageError(
-            f"Products: a modulus of {math.log2(math.prod(primes)):.0f} bits leaves {security} of security."
-        )
-    return Ciphertexts(primes, plain, useful_bits, other_bits, flood, rms, tail, error, log2_failure, security)
+    return Ciphertexts(primes, plains, useful_bits, other_bits, flood, rms, tail, error, log2_failure, security)
 
 
 def _rounding_error(plain: int, useful_bits: int, other_bits: int, tail: float) -> float:

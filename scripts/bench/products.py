@@ -74,9 +74,9 @@ class _Case:
 
     def _exact(self, kind: str, k: int, one: Shared, two: Shared) -> bool:
         if kind == "elementwise":
-            prime = choose_slots(self.sizes[k]).ciphertexts.plain
-            expected = (self.factors[0] * self.factors[1]).sum(axis=0) % prime
-            return np.array_equal((one + two) % np.uint64(prime), expected.astype(np.uint64))
+            primes = np.array(choose_slots(self.sizes[k]).primes)[:, None]
+            halves = (self.factors[0] * self.factors[1]).reshape(2, TERMS // 2, -1).sum(axis=1)
+            return np.array_equal((one + two) % primes.astype(np.uint64), (halves % primes).astype(np.uint64))
         table: Ints = self.tables[k] if kind == "times" else self.tables[k].T
         vector = self.weights[k] if kind == "times" else self.residuals[k]
         mask = np.uint64(2**BITS - 1)
