@@ -235,8 +235,9 @@ class Scales:
 
     @property
     def step_taken(self) -> float:
-        """The length of the step that `step` makes: up to 2^-5 shorter than 2 / n."""
-        return self.step * self.weight_unit * 2.0 ** (self.entry_bits + self.residual_bits)
+        """The length of the step that `step_factor` makes, a little below 2 / n."""
+        factor, shift = self.step_factor
+        return factor / 2.0**shift * self.weight_unit * 2.0 ** (self.entry_bits + self.residual_bits)
 
     @property
     def ridge_dropped(self) -> int:
