@@ -62,6 +62,7 @@ class Message:
 
 
 _classes: dict[str, type[Message]] = {}
+_layouts: dict[Any, tuple[tuple[str, str], ...]] = {}
 M = TypeVar("M", bound=Message)
 
 
@@ -126,8 +127,10 @@ def kind_of(kind: type[Message]) -> bytes:
 
 
 def _layout(kind: Any) -> tuple[tuple[str, str], ...]:
-    hints = typing.get_type_hints(kind, include_extras=True)
-    return tuple((f.name, _form(hints[f.name])) for f in dataclasses.fields(kind))
+    if kind not in _layouts:
+        hints = typing.get_type_hints(kind, include_extras=True)  # slow, and small messages are many
+        _layouts[kind] = tuple((f.name, _form(hints[f.name])) for f in dataclasses.fields(kind))
+    return _layouts[kind]
 
 
 def _form(hint: Any) -> str:
