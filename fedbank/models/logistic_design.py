@@ -164,6 +164,11 @@ class Scales:
         return FINE if precision == "fine" or (precision == "auto" and self.samples <= FEW) else COARSE
 
     @property
+    def reach(self) -> float:
+        """Scores are right up to here, either way."""
+        return self.curve.period * 2.0 ** (WRAPS - 1)
+
+    @property
     def entry_bits(self) -> int:
         return 16 if self.samples <= FEW else 10
 

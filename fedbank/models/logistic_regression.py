@@ -137,25 +137,42 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
         intercept = float(getattr(self, "intercept_", np.zeros(1))[0]) + float((design.mean - self.mean_) @ before)
         return design.start(before * now, intercept)
 
-    def _keep(self, peer: Peer, state: logistic.LogisticState, design: Design | None, *, active: bool) -> None:
-        """Learn what is opened, and remember it."""
+    def _keep(
+        self, peer: Peer, state: logistic.LogisticState, own: tuple[Design, Floats] | None, *, active: bool
+    ) -> None:
+        """Learn what is opened, and remember it. `own`: the design and the rows, of columns of numbers."""
+        for name in ("coef_", "intercept_", "bin_scores_"):  # of the last fit; this one may not open them
+            self.__dict__.pop(name, None)
+        design = own[0] if own else None
         self.state_, self.design_, self.n_iter_, self.converged_ = state, design, state.passes, state.short
-        own = logistic_opening.open_weights(peer, state, active=active) if self.weights == "open" else None
+        opened = logistic_opening.open_weights(peer, state, active=active) if self.weights == "open" else None
         if design:
             self.mean_, self.scale_ = design.mean, design.scale
-        if own is not None and design:
-            coefficients, intercept = design.coefficients(own)
+        if opened is not None and own:
+            coefficients, intercept = own[0].coefficients(opened)
             self.coef_ = coefficients[None, :]
             if active:
                 self.intercept_ = np.array([intercept])
-        elif own is not None:
-            self.bin_scores_ = own
+            self._check_reach(own[1], state)
+        elif opened is not None:
+            self.bin_scores_ = opened
         if not state.short:
             warnings.warn(
                 f"The last of {state.passes} passes still moved the weights by more than {self.tolerance:g} whitened "
                 "units: raise passes on both sides, or the penalty.",
                 ConvergenceWarning,
                 stacklevel=3,
+            )
+
+    def _check_reach(self, table: Floats, state: logistic.LogisticState) -> None:
+        """Warn where a person's score may have left the range that shares of scores have."""
+        most = float(np.abs(((table - self.mean_) / self.scale_) @ self.coef_[0]).max())
+        if 2 * most > state.scales.reach:
+            warnings.warn(
+                f"This side's columns alone give a person a score of {most:.3g}; scores of both sides are right within "
+                f"{state.scales.reach:g}: the weights may be wrong. Clip outliers, bin columns, or raise the penalty.",
+                ConvergenceWarning,
+                stacklevel=4,
             )
 
     def _own_scores(self, X: Any) -> Floats:
@@ -259,7 +276,7 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
             threads=self.threads,
             start=self._start(design),
         )
-        self._keep(peer, deque(states, 1)[0], design, active=True)
+        self._keep(peer, deque(states, 1)[0], (design, table), active=True)
         return self
 
     def decision_function(self, X: Any, *, peer: Peer) -> Floats:
@@ -301,12 +318,12 @@ class PassiveLogisticRegression(_LogisticRegression):
         """
         engine, agreed = self._engine, self.agreed
         table = self._table(X, reset=True)
-        design = None if isinstance(table, BinCodes) else design_of(table, agreed, active=False)
-        start = self._start(design) if design else None
+        own = None if isinstance(table, BinCodes) else (design_of(table, agreed, active=False), table)
+        start = self._start(own[0]) if own else None
         states = logistic.passive(
             peer, table, agreed, engine=engine, sources=sources, threads=self.threads, start=start
         )
-        self._keep(peer, deque(states, 1)[0], design, active=False)
+        self._keep(peer, deque(states, 1)[0], own, active=False)
         return self
 
     def answer(self, X: Any, *, peer: Peer) -> None:
@@ -327,6 +344,8 @@ class PassiveLogisticRegression(_LogisticRegression):
             return found
         if not isinstance(X, BinCodes):
             raise InputError("With coding='woe' a passive party passes fedbank.models.logistic_columns.BinCodes.")
+        if not reset and X.widths != self.state_.scales.widths:
+            raise InputError("Bin codes to score by have other columns or bins than those of training.")
         return X
 
 
