@@ -178,7 +178,7 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
     def _own_scores(self, X: Any) -> Floats:
         """This side's part of the log odds, without the intercept."""
         check_is_fitted(self, "coef_")
-        table = validate_data(self, X, reset=False, dtype=np.float64, ensure_min_features=0)
+        table = validate_data(self, _rows(X), reset=False, dtype=np.float64, ensure_min_features=0)
         return np.asarray(((table - self.mean_) / self.scale_) @ self.coef_[0])
 
 
@@ -258,7 +258,7 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
         """
         engine, agreed = self._engine, self.agreed
         table, labels = validate_data(
-            self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_features=0
+            self, _rows(X), y, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_features=0
         )
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) != 2:
@@ -283,7 +283,7 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
         """Return the log odds of aligned people, float64 (rows,); meets the passive side's `answer`."""
         check_is_fitted(self, "state_")
         if self.weights == "shared":
-            table = validate_data(self, X, reset=False, dtype=np.float64, ensure_min_features=0)
+            table = validate_data(self, _rows(X), reset=False, dtype=np.float64, ensure_min_features=0)
             design: Any = self.design_
             return logistic_opening.active_scores(
                 peer, self.state_, design, table, engine=self._engine, threads=self.threads
@@ -298,7 +298,8 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
 
     def predict(self, X: Any, *, peer: Peer) -> npt.NDArray[Any]:
         """Return the likelier label of each person."""
-        found: npt.NDArray[Any] = self.classes_[(self.decision_function(X, peer=peer) > 0).astype(int)]
+        likelier = (self.decision_function(X, peer=peer) > 0).astype(int)
+        found: npt.NDArray[Any] = self.classes_[likelier]
         return found
 
     def score(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, peer: Peer) -> float:
@@ -347,6 +348,11 @@ class PassiveLogisticRegression(_LogisticRegression):
         if not reset and X.widths != self.state_.scales.widths:
             raise InputError("Bin codes to score by have other columns or bins than those of training.")
         return X
+
+
+def _rows(X: Any) -> Any:
+    """A table that scikit-learn can check: it refuses a data frame without a column."""
+    return np.empty(X.shape) if hasattr(X, "columns") and not X.shape[1] else X
 
 
 def _weights(sample_weight: npt.ArrayLike | None, class_weight: Any, labels: npt.NDArray[Any]) -> Floats | None:
