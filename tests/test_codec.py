@@ -19,6 +19,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import fedbank
 from fedbank.errors import PeerError, UsageError
+from fedbank.models.logistic import LogisticTerms, PassiveBins
+from fedbank.models.logistic_opening import OwnWeights, PartialScores
 from fedbank.protocols.alignment import Choice, Offer
 from fedbank.protocols.base_ot import OfferKey, PublicPoints
 from fedbank.protocols.comparison import OpenedBits
@@ -376,6 +378,16 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
         PlainShare(np.array([1, -2])),
         "4f33aec14550f5a70102000000000000000100000000000000feffffffffffffff",
     ),
+    LogisticTerms: (
+        LogisticTerms(1, 2, b"\x03", 4),
+        "be56fe77a1bdf6cb010000000000000002000000000000000100000000000000030400000000000000",
+    ),
+    PassiveBins: (
+        PassiveBins(np.array([3, 4]), 1.5),
+        "abf0470f0991be1801020000000000000003000000000000000400000000000000000000000000f83f",
+    ),
+    OwnWeights: (OwnWeights(np.array([1, -2])), "3074684186c02d020102000000000000000100000000000000feffffffffffffff"),
+    PartialScores: (PartialScores(np.array([0.5])), "2d9128b92ea18a77010100000000000000000000000000e03f"),
 }
 
 
@@ -395,7 +407,7 @@ def test_the_wire_bytes_of_each_kind_stay_as_they_are() -> None:
 
 
 def test_every_kind_on_the_wire_has_its_bytes_above() -> None:
-    layers = ("fedbank.talk.", "fedbank.protocols.")
+    layers = ("fedbank.talk.", "fedbank.protocols.", "fedbank.models.logistic")
     assert {kind for kind in message_kinds() if kind.__module__.startswith(layers)} == set(WIRE)
 
 

@@ -14,7 +14,7 @@ from fedbank.party import certificates, programs
 from fedbank.party.command import app, main
 
 COMMANDS = {
-    "": ["keys", "run", "match", "score", "doctor", "demo"],
+    "": ["keys", "run", "match", "describe", "score", "doctor", "demo"],
     "keys": ["authority", "request", "sign", "show"],
     "keys authority": ["FOLDER", "--name"],
     "keys request": ["FOLDER", "--party", "--host"],
@@ -22,6 +22,7 @@ COMMANDS = {
     "keys show": ["CERTIFICATE"],
     "run": ["--party", "--job", "--resume"],
     "match": ["--party", "--job", "--ids", "--column", "--learns"],
+    "describe": ["--party", "--job"],
     "score": ["--party", "--job", "--table", "--half", "--labelled"],
     "doctor": ["--party", "--job", "--local", "--wait"],
     "demo": ["--folder", "--case", "--language"],

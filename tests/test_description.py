@@ -315,9 +315,11 @@ def test_correlations_and_what_they_explain_give_the_peers_own_correlations(conv
     assert found.disclosures[-1].startswith("From both together the active party can compute all")
 
 
-@pytest.mark.parametrize("bad", [("iv", "both", 4), ("vif", "bank", 4), ("missing", "both", 0), ("missing", "both", 7)])
+@pytest.mark.parametrize(
+    "bad", [("auc", "both", 4), ("vif", "bank", 4), ("missing", "both", 0), ("missing", "both", 7)]
+)
 def test_a_request_that_is_none_is_refused(bad):
-    with pytest.raises(UsageError, match="A description opens 'correlation', 'missing' or 'vif'"):
+    with pytest.raises(UsageError, match="A description opens 'correlation', 'missing', 'vif', 'iv' or 'woe'"):
         Request(*bad)
 
 

@@ -247,7 +247,7 @@ class TestWhatIsHeard:
         kinds = Counter((frame.direction, frame.kind) for frame in estimators.left_peer.transcript)
         own = {"SearchTerms": (1, 1), "Consent": (1, 1), "Folds": (1, 0), "BestSetting": (1, 0), "OwnWeights": (1, 1)}
         own |= {
-            "Terms": (9, 9),
+            "LogisticTerms": (9, 9),
             "OpenedBits": (9, 9),
             "PartialScores": (0, 10),
         }  # 8 trainings, the final model; 2 scorings

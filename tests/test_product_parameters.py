@@ -172,7 +172,7 @@ def test_the_least_prime_above(least):
 
 
 REFUSED = [
-    ({"samples": 2**22 + 1}, "0 to 4194304 samples are possible, found 4194305"),
+    ({"samples": 2**22 + 2**13 + 1}, "0 to 4202496 samples are possible, found 4202497"),
     ({"features": 2**12 + 1}, "0 to 4096 features are possible, found 4097"),
     ({"bits": 51}, "1 to 50 bits of a share are possible, found 51"),
     ({"bits": 0}, "1 to 50 bits of a share are possible, found 0"),

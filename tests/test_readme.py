@@ -42,7 +42,7 @@ def test_links_lead_somewhere(page):
 
 def test_both_pages_have_the_same_commands():
     assert commands(PAGES[0]) == commands(PAGES[1])
-    assert len(commands(PAGES[0])) == 13
+    assert len(commands(PAGES[0])) == 15
 
 
 def test_the_two_commands_exist():
@@ -73,8 +73,18 @@ def test_the_commands_for_two_machines(tmp_path):
             assert waiting.returncode == 0, said
             waiting = None
     (result,) = (tmp_path / "parties/regulator/store").glob("trial-*")
-    left = {"half.json", "matched-bank.csv", "new-scores.csv", "report.html", "roc.png", "scores.csv"}
+    left = {
+        "half.json",
+        "matched-bank.csv",
+        "description-bank.html",
+        "description-bank.json",
+        "new-scores.csv",
+        "report.html",
+        "roc.png",
+        "scores.csv",
+    }
     assert left <= {file.name for file in result.iterdir()}
     (other,) = (tmp_path / "parties/bank/store").glob("trial-*")
-    assert {"half.json", "matched-regulator.csv", "report.html"} <= {file.name for file in other.iterdir()}
+    left = {"half.json", "matched-regulator.csv", "description-regulator.html", "report.html"}
+    assert left <= {file.name for file in other.iterdir()}
     assert not list((tmp_path / "parties/bank").rglob("*scores*"))

@@ -13,11 +13,11 @@ import numpy as np
 
 from fedbank.errors import UsageError
 from fedbank.models.column_facts import Floats, OwnFacts, variance_inflation
+from fedbank.models.description_evidence import ColumnWoe
+from fedbank.models.description_tables import as_text
 from fedbank.protocols.histogram import Scheme
 
 __all__ = ["Description", "Dropped", "Suggestion", "suggest_columns"]
-
-TABLE_COLUMNS = 12  # beside each other in a printed table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,6 +38,10 @@ class Description:
     digits : decimal digits of `correlation` and of `joint_missing`: each is off by one unit of the last one at most
     disclosures : what was opened, and to whom, a sentence each
     schemes : what protected the products, as really used
+    information : float64 (own,), information values of own columns: at the active party from its own bins, computed
+        here alone; at the passive one as they were opened
+    peer_information : float64 (peer's,), at the active party, of the peer's columns
+    woe : weights of evidence of own columns, at the passive party
     """
 
     side: str
@@ -52,6 +56,9 @@ class Description:
     digits: tuple[int, int]
     disclosures: tuple[str, ...]
     schemes: tuple[Scheme, ...]
+    information: Floats | None = None
+    peer_information: Floats | None = None
+    woe: tuple[ColumnWoe, ...] = ()
 
     @property
     def missing_given_own(self) -> Floats | None:
@@ -68,24 +75,7 @@ class Description:
         return f"Description({self.side}, {len(self.names)} own columns, {self.peer_columns} of the peer's)"
 
     def __str__(self) -> str:
-        parts = ["Opened", *[f"  {sentence}" for sentence in self.disclosures]]
-        peers = [f"#{number}" for number in range(1, self.peer_columns + 1)]
-        digits, missing_digits = self.digits
-        for title, table, places in (
-            ("Correlations of own columns with the peer's", self.correlation, digits),
-            ("Share of people with both cells missing", self.joint_missing, missing_digits),
-            ("Of those with the own cell missing, share with the peer's missing", self.missing_given_own, 2),
-        ):
-            parts += [] if table is None else ["", title, *_lines(self.names, peers, table, places)]
-        if self.vif is not None:
-            parts += ["", "Variance inflation factors of own columns, beside all others of both parties"]
-            parts += _lines(self.names, ["VIF"], self.vif[:, None], 2)
-        f = self.facts
-        own = np.stack([f.missing, f.mean, f.deviation], axis=1)
-        parts += ["", "Known to this party alone, computed from its own columns, nothing of it opened"]
-        parts += _lines(self.names, ["missing", "mean", "deviation"], own, 4)
-        parts += ["", "Own correlations", *_lines(self.names, self.names, f.correlation, 4)]
-        return "\n".join(parts)
+        return as_text(self)
 
 
 @dataclass(frozen=True)
@@ -119,15 +109,18 @@ def suggest_columns(
     most_missing: float = 0.95,
     most_correlation: float = 0.9,
     most_vif: float = 10.0,
+    least_information: float = 0.0,
     information: Mapping[str, float] | None = None,
     peer_information: Sequence[float] | None = None,
 ) -> Suggestion:
     """Suggest which own columns to keep, from nothing but the description.
 
-    1. Out are columns with one value only, and those missing for more than `most_missing` of the people.
+    1. Out are columns with one value only, those missing for more than `most_missing` of the people, and those with an
+       information value below `least_information`, where it is known.
     2. Columns of both parties are taken in order of information value (without: the active party's first, then as they
-       stand); one whose |correlation| with a column kept before it is above `most_correlation` is out. Pairs whose
-       correlation was not opened, and pairs of the peer's columns, count as different.
+       stand; one that is unknown counts as 0); one whose |correlation| with a column kept before it is above
+       `most_correlation` is out. Pairs whose correlation was not opened, and pairs of the peer's columns, count as
+       different.
     3. Of the own columns left, the one with the largest variance inflation factor is out while that is above
        `most_vif`; factors are of the own columns left beside all of the peer's, or alone if they were not opened.
 
@@ -136,8 +129,9 @@ def suggest_columns(
     description : of the party that asks
     most_missing, most_correlation : from 0 to 1
     most_vif : at least 1
-    information : information value of own columns by name; one without counts as 0
-    peer_information : of the peer's columns, in their order
+    least_information : at least 0; usual reading: below 0.02 a column is useless
+    information : information value of own columns by name, instead of the description's
+    peer_information : of the peer's columns, in their order, instead of the description's
 
     Raises
     ------
@@ -145,10 +139,11 @@ def suggest_columns(
         A limit out of range, a name that is no column, or a wrong number of the peer's values.
     """
     d = description
-    if not (0 <= most_missing <= 1 and 0 <= most_correlation <= 1 and most_vif >= 1):
+    if not (0 <= most_missing <= 1 and 0 <= most_correlation <= 1 and most_vif >= 1 and least_information >= 0):
         raise UsageError(
-            "Limits of missing shares and correlations are from 0 to 1, of variance inflation factors 1 at least; "
-            f"found {most_missing}, {most_correlation} and {most_vif}."
+            "Limits of missing shares and correlations are from 0 to 1, of variance inflation factors 1 at least, of "
+            f"information values 0 at least; found {most_missing}, {most_correlation}, {most_vif} and "
+            f"{least_information}."
         )
     values, peers = _values(d, information, peer_information)
     dropped: dict[int, str] = {}
@@ -157,6 +152,8 @@ def suggest_columns(
             dropped[j] = f"missing for {share:.1%} of the people"
         elif not d.facts.varying[j]:
             dropped[j] = "it has one value only"
+        elif (value := values[j]) is not None and value < least_information:
+            dropped[j] = f"information value {value:.4f}"
     peer_dropped = _drop_correlated(d, values, peers, most_correlation, dropped)
     _drop_inflated(d, most_vif, dropped)
     return Suggestion(
@@ -168,26 +165,29 @@ def suggest_columns(
 
 def _values(
     d: Description, information: Mapping[str, float] | None, peer_information: Sequence[float] | None
-) -> tuple[list[float], list[float]]:
-    """Return information values of own columns and of the peer's, 0 where none is known."""
-    given = information or {}
-    if unknown := [name for name in given if name not in d.names]:
+) -> tuple[list[float | None], list[float | None]]:
+    """Return information values of own columns and of the peer's, None where none is known."""
+    if unknown := [name for name in information or {} if name not in d.names]:
         raise UsageError(f"Information values name {unknown[0]!r}, which is no column of this party.")
-    peers = [0.0] * d.peer_columns if peer_information is None else list(peer_information)
+    own = d.information
+    known = dict(zip(d.names, own.tolist(), strict=True)) if own is not None else {}
+    given = known if information is None else information
+    found = d.peer_information if peer_information is None else peer_information
+    peers: list[float | None] = [None] * d.peer_columns if found is None else list(found)
     if len(peers) != d.peer_columns:
         raise UsageError(f"The peer describes {d.peer_columns} columns, found {len(peers)} information values of it.")
-    return [given.get(name, 0.0) for name in d.names], peers
+    return [given.get(name) for name in d.names], peers
 
 
 def _drop_correlated(
-    d: Description, values: list[float], peers: list[float], most: float, dropped: dict[int, str]
+    d: Description, values: list[float | None], peers: list[float | None], most: float, dropped: dict[int, str]
 ) -> list[int]:
     """Step 2: add to `dropped`, and return the peer's columns that are out."""
     own = len(d.names)
     across = np.zeros((own, d.peer_columns)) if d.correlation is None else d.correlation
     known = np.block([[d.facts.correlation, across], [across.T, np.zeros((d.peer_columns, d.peer_columns))]])
     first = [column < own if d.side == "active" else column >= own for column in range(len(known))]
-    information = values + peers
+    information = [value or 0.0 for value in values + peers]
     kept: list[int] = []
     for column in sorted(range(len(known)), key=lambda c: (-information[c], not first[c], c)):
         if column in dropped:
@@ -211,17 +211,3 @@ def _drop_inflated(d: Description, most: float, dropped: dict[int, str]) -> None
         if not factors[largest] > most:
             return
         dropped[left[largest]] = f"variance inflation factor {factors[largest]:.3g}"
-
-
-def _lines(names: Sequence[str], heads: Sequence[str], table: Floats, digits: int) -> list[str]:
-    """Return a table as lines, so many columns beside each other."""
-    wide = max([len(name) for name in names], default=0)
-    lines = []
-    for first in range(0, len(heads), TABLE_COLUMNS):
-        part = slice(first, first + TABLE_COLUMNS)
-        cells = [[f"{value:.{digits}f}" for value in row] for row in table[:, part]]
-        widths = [max(len(text) for text in column) for column in zip(heads[part], *cells, strict=True)]
-        for name, row in zip(["", *names], [heads[part], *cells], strict=True):
-            texts = [text.rjust(width) for text, width in zip(row, widths, strict=True)]
-            lines.append(f"  {name.ljust(wide)}  {'  '.join(texts)}".rstrip())
-    return lines

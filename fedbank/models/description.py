@@ -1,5 +1,5 @@
-"""Correlations, joint missing rates and variance inflation factors of two parties' columns, of which only what a job
-names is opened.
+"""Correlations, joint missing rates, variance inflation factors and information values of two parties' columns, of
+which only what a job names is opened.
 
 Both parties hold columns of the same n people, aligned. X_A, X_B (n x a, n x b) are the columns standardised by their
 owners, missing cells being the mean; N_A, N_B are 1 where a cell is missing and 0 elsewhere.
@@ -17,6 +17,7 @@ owners, missing cells being the mean; N_A, N_B are 1 where a cell is missing and
    s is the largest with 2^s within a quarter of the last digit asked for; 0 where that is finer than 1 (few people).
 3. With K' = X_A^T Q_B O / n, A has K' K'^T = K K^T, what B's columns explain of its own correlations, and from it the
    diagonal of (R_AA - K K^T)^-1: the variance inflation factors of its columns in the table of both.
+4. `iv`, `woe`: see `description_evidence`, which has its own table of who learns what.
 
 Who learns what
 ---------------
@@ -32,7 +33,7 @@ who is not    : nothing: uniform shares
 
 Sums are functions of columns, and enough of them give columns away: a column with one value in a single row would ask
 for that person's cell. So a job is refused that opens more than one number for every ten cells behind it, and
-semi-honest parties describe the columns that they have.
+semi-honest parties describe the columns that they have. Numbers about labels are counted against labels alike.
 
 Assumptions: those of `private_product`. K' is simulated from K K^T up to its fixed point: rounding Q_B O adds to each
 entry a random error of standard deviation 2^-26 below steps of 2^-23 to 2^-22. Its mean is 0 whatever Q_B is; its
@@ -44,23 +45,24 @@ the products: Huang, Lu, Hong, Ding (Cheetah), USENIX Security 2022. Held by `te
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fedbank.data.tables import Table
 from fedbank.errors import PeerError, UsageError
+from fedbank.models import description_evidence
+from fedbank.models.binning import Binner
 from fedbank.models.column_facts import Floats, own_facts, spun, standardised, variance_inflation, whitened
 from fedbank.models.described import Description
+from fedbank.models.description_evidence import Found, OwnBins
 from fedbank.models.description_requests import (
     CELLS_PER_NUMBER,
-    KINDS,
     RECEIVERS,
     VIF_DIGITS,
     Extent,
@@ -69,7 +71,9 @@ from fedbank.models.description_requests import (
     disclosures,
     dropped_bits,
     in_order,
+    needs_labels,
 )
+from fedbank.models.description_sums import FixedPoint, sums_of_indicators, sums_of_standardised
 from fedbank.protocols import private_product
 from fedbank.protocols.histogram import Ints, Scheme
 from fedbank.protocols.product_parameters import MOST_FEATURES, MOST_SAMPLES, Sizes
@@ -88,10 +92,11 @@ __all__ = [
     "sums_of_standardised",
 ]
 
-BITS = 50  # of a share
+SUMS = ("correlation", "missing", "vif")
 
 Shared = npt.NDArray[np.uint64]
 Random = Callable[[int], bytes]
+Tell = Callable[[tuple[str, ...]], None]
 Party = Literal["active", "passive"]
 
 
@@ -121,18 +126,26 @@ def active(
     threads: int = 1,
     random: Random = os.urandom,
     cells_per_number: int = CELLS_PER_NUMBER,
+    binner: Binner | None = None,
+    source: Any = None,
+    tell: Tell = lambda _: None,
 ) -> Description:
     """Describe own columns beside the passive party's.
 
     Parameters
     ----------
     peer : facing `passive` with the same requests
-    table : own columns of the people in common, in the common order; all of them are described
+    table : own columns of the people in common, in the common order; all of them are described. For "iv" and "woe" the
+        active party's has labels, both of which occur
     requests : what to open, each kind once at most
     engine : `private_product`, or `plain_product` for tests
     threads : of the native core
     random : where masks, keys and the Haar matrix come from
     cells_per_number : refuse if fewer of the peer's cells stand behind each number opened; 0: never refuse
+    binner : of the own columns, for "iv" and "woe"; by default ten bins of about equal numbers of people, and a party
+        without labels cannot merge bins by them
+    source : correlations of the transfers, for tests
+    tell : called with the sentences about what will be opened, when both parties agree and before anything is opened
 
     Raises
     ------
@@ -141,7 +154,8 @@ def active(
     PeerError
         The peer has other people or requests, or breaks the protocol.
     """
-    return _Side(peer, "active", engine, threads, random).described(table, in_order(requests), cells_per_number)
+    side = _Side(peer, "active", engine, threads, random, binner, source)
+    return side.described(table, in_order(requests), cells_per_number, tell)
 
 
 def passive(
@@ -153,47 +167,64 @@ def passive(
     threads: int = 1,
     random: Random = os.urandom,
     cells_per_number: int = CELLS_PER_NUMBER,
+    binner: Binner | None = None,
+    source: Any = None,
+    tell: Tell = lambda _: None,
 ) -> Description:
     """Describe own columns beside the active party's; as `active`, which it faces."""
-    return _Side(peer, "passive", engine, threads, random).described(table, in_order(requests), cells_per_number)
+    side = _Side(peer, "passive", engine, threads, random, binner, source)
+    return side.described(table, in_order(requests), cells_per_number, tell)
 
 
 class _Side:
     """One party. Both take the same steps: only who encrypts at a tie depends on the side."""
 
-    def __init__(self, peer: Peer, side: Party, engine: ModuleType, threads: int, random: Random):
+    def __init__(
+        self,
+        peer: Peer,
+        side: Party,
+        engine: ModuleType,
+        threads: int,
+        random: Random,
+        binner: Binner | None,
+        source: Any,
+    ):
         self._peer = peer
         self._side: Party = side
         self._other: Party = "passive" if side == "active" else "active"
         self._engine = engine
         self._threads = threads
         self._random = random
+        self._binner = binner
+        self._source = source
         self._schemes: list[Scheme] = []
 
-    def described(self, table: Table, requests: tuple[Request, ...], cells_per_number: int) -> Description:
-        """Steps 0 to 3."""
-        extent = self._agreed(table, requests)
+    def described(self, table: Table, requests: tuple[Request, ...], cells_per_number: int, tell: Tell) -> Description:
+        """Steps 0 to 4."""
+        extent, bins = self._agreed(table, requests)
         check_cells(requests, extent, cells_per_number)
+        tell(disclosures(requests, extent))
         standard = standardised(table.features)
         facts = own_facts(table.features, standard)
         sums = sums_of_standardised(extent.people)
-        opened: dict[str, Floats | None] = dict.fromkeys(KINDS)
+        opened: dict[str, Floats | None] = dict.fromkeys(SUMS)
         digits = {request.kind: request.digits for request in requests}
         for request in requests:
             if request.kind == "correlation":
-                share = self._shares(self._rounded(standard, sums), extent, sums)
+                share = self._shares(sums.rounded(standard, self._random), extent, sums)
                 opened["correlation"] = self._opened(share, sums, request.digits, request.to)
             elif request.kind == "missing":
                 counts = sums_of_indicators(extent.people)
                 share = self._shares(np.isnan(table.features).astype(np.int64), extent, counts)
                 opened["missing"] = self._opened(share, counts, request.digits, request.to)
-            else:
+            elif request.kind == "vif":
                 for party in RECEIVERS[request.to]:
                     given = standard if party == self._side else spun(whitened(standard), self._random)
-                    share = self._shares(self._rounded(given, sums), extent, sums)
+                    share = self._shares(sums.rounded(given, self._random), extent, sums)
                     turned = self._opened(share, sums, VIF_DIGITS, party)
                     opened["vif"] = opened["vif"] if turned is None else turned @ turned.T
-        correlation, missing, explained = (opened[kind] for kind in KINDS)
+        found = self._evidence(bins, extent, requests) if bins else Found()
+        correlation, missing, explained = (opened[kind] for kind in SUMS)
         return Description(
             self._side,
             extent.people,
@@ -207,16 +238,21 @@ class _Side:
             (digits.get("correlation", 4), digits.get("missing", 4)),
             disclosures(requests, extent),
             tuple(dict.fromkeys(self._schemes)),
+            found.information,
+            found.peer_information,
+            found.woe,
         )
 
-    def _agreed(self, table: Table, requests: tuple[Request, ...]) -> Extent:
-        """Step 0."""
+    def _agreed(self, table: Table, requests: tuple[Request, ...]) -> tuple[Extent, OwnBins | None]:
+        """Step 0, and step 1 of `description_evidence`: how many bins there are."""
         people, own = table.features.shape
         if not 1 <= people <= MOST_SAMPLES or own > MOST_FEATURES:
             raise UsageError(
                 f"A description takes 1 to {MOST_SAMPLES} people in common and {MOST_FEATURES} columns at most; found "
                 f"{people} and {own}."
             )
+        labels = needs_labels(requests)
+        bins = OwnBins.of(table, self._binner, active=self._side == "active") if labels else None
         asked = hashlib.sha256(repr(requests).encode()).digest()
         self._peer.send(ColumnsOffered(people, own, asked))
         theirs = self._peer.receive(ColumnsOffered, requests=len(asked))
@@ -227,7 +263,22 @@ class _Side:
             )
         if theirs.requests != asked:
             raise PeerError(f"{self._peer.name} was asked to open something else: give both parties the same requests.")
-        return Extent(people, *((own, theirs.columns) if self._side == "active" else (theirs.columns, own)))
+        if self._side == "active":
+            widths = description_evidence.hear_bins(self._peer, theirs.columns) if bins else ()
+            return Extent(people, own, theirs.columns, widths), bins
+        return Extent(
+            people, theirs.columns, own, description_evidence.tell_bins(self._peer, bins) if bins else ()
+        ), bins
+
+    def _evidence(self, bins: OwnBins, extent: Extent, requests: tuple[Request, ...]) -> Found:
+        """Step 4."""
+        how = {"engine": self._engine, "source": self._source, "threads": self._threads, "random": self._random}
+        if self._side == "active":
+            found = description_evidence.active(self._peer, bins, extent.widths, requests, **how)
+        else:
+            found = description_evidence.passive(self._peer, bins, requests, **how)
+        self._schemes += [found.scheme] if found.scheme else []
+        return found
 
     def _shares(self, own: Ints, extent: Extent, sums: FixedPoint) -> Shared:
         """Step 1: this side's share, uint64 (own columns, peer's), of the sums over n of own times peer's cells."""
@@ -258,32 +309,6 @@ class _Side:
         total = (upper + theirs + (dropped > 0)) % modulus
         total -= modulus * (total >= modulus // 2)
         return np.asarray(np.ldexp(total, dropped) / sums.one)
-
-    def _rounded(self, numbers: Floats, sums: FixedPoint) -> Ints:
-        """Return numbers times f as integers, up or down by chance. That is for accuracy alone and hides nothing."""
-        draw = np.random.default_rng(int.from_bytes(self._random(16), "little"))
-        return np.asarray(np.floor(numbers * sums.scale + draw.random(numbers.shape)).astype(np.int64))
-
-
-@dataclass(frozen=True)
-class FixedPoint:
-    """How sums of products stand in shares: f, the shares' bits, the bound of an entry, and what 1 is: people f^2."""
-
-    scale: int
-    bits: int
-    bound: int
-    one: int
-
-
-def sums_of_standardised(people: int) -> FixedPoint:
-    """Return the largest f that cannot wrap: entries are within sqrt(n), and errors of entries below 1."""
-    scale = math.isqrt(2 ** (BITS - 1) * 40 // (41 * people)) - 2  # a part of 41 is the room for step 2's error
-    return FixedPoint(scale, BITS, math.isqrt(scale * scale * people) + 2, people * scale * scale)
-
-
-def sums_of_indicators(people: int) -> FixedPoint:
-    """Return how counts stand in shares: as they are."""
-    return FixedPoint(1, people.bit_length() + 2, 1, people)
 
 
 def _within(values: Floats, least: int, digits: int) -> Floats:

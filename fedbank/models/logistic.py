@@ -15,7 +15,7 @@ Q's, shared modulo 2^64. A passive party's columns may be bins instead, with sha
    b_k = k / (k + 5) unless <u - v', v' - v> > 0, when momentum leads uphill: u' = v' then. That bit stays shared, it
    selects the momentum. (Gradient restart of O'Donoghue and Candes 2015 with momentum set to zero, not the count.)
 5. After the last pass: one bit for both, whether the last step was shorter than the tolerance. Then, if the job opens
-   them, each party sends the other its share of the other's own weights, rounded to 2^-24 whitened units; of bins, of
+   them, each party sends the other its share of the other's own weights, rounded to 2^-18 whitened units; of bins, of
    each bin's part of the score, to 2^-16: its points, WOE up to one unknown factor a column.
 
 Who learns what
@@ -28,7 +28,7 @@ nobody  : a weight before the end, a score, a residual, a gradient, the other's 
 
 Where weights stay shared both learn that bit only; people are then scored by step 1 with new rows. A score is a
 disclosure of its own: an active party that has its weights has z_B = z - z_A too (`logistic_opening`).
-Rounding errors of shares are part of what is computed: they move weights by some 1e-6 standard deviations.
+Rounding errors of shares are part of what is computed: settled weights move by 2e-6 to 4e-5 whitened units.
 
 Assumptions: semi-honest parties; those of the parts. Argument, table and attacks: `docs/protocols/logistic.md`. Held by
 `tests/test_logistic.py` (equality with scikit-learn), `tests/test_logistic_disclosure.py` (simulators, attacks).
@@ -169,7 +169,7 @@ def active(
     target = np.rint(weights * labels * 2.0**scales.residual_bits).astype(np.int64).view(np.uint64)
     own = slice(0, scales.active)
     shrink = _placed(design.thresholds(scales), own, scales)
-    state = state or _first_state(start, own, scales)
+    state = _checked_state(state, scales) or _first_state(start, own, scales)
     while state.passes < parameters.passes:
         z = products.scores(*_entries(side, columns, state.ahead, scales))
         r = (sigmoid.values(z[: len(X)], weights) - target) & _ones(scales.sigmoid.ring)
@@ -217,7 +217,7 @@ def passive(
     sigmoid = PassiveSigmoid(peer, scales.sigmoid, forward, backward, engine=engine, threads=threads)
     own = slice(scales.active, scales.active + scales.passive)
     shrink = _placed(shrink_by, own, scales)
-    state = state or _first_state(start, own, scales)
+    state = _checked_state(state, scales) or _first_state(start, own, scales)
     while state.passes < parameters.passes:
         theirs, mine = _entries(side, columns, state.ahead, scales)
         z = products.scores(mine, theirs)
@@ -273,6 +273,10 @@ class _Labels:
 
 def _agree(peer: Peer, own: LogisticTerms) -> LogisticTerms:
     """Exchange sizes and check that both sides mean the same training."""
+    if not 1 <= own.columns <= MOST_COLUMNS:
+        raise UsageError(
+            f"Each party has 1 to {MOST_COLUMNS} columns, the active one's intercept included; found {own.columns}."
+        )
     peer.send(own)
     theirs = peer.receive(LogisticTerms, parameters=32)
     if theirs.samples != own.samples:
@@ -281,10 +285,10 @@ def _agree(peer: Peer, own: LogisticTerms) -> LogisticTerms:
         raise PeerError(f"{peer.name} has other parameters of the logistic regression: use the same on both sides.")
     if theirs.passes != own.passes:
         raise PeerError(f"{peer.name} goes on after pass {theirs.passes}, this side after pass {own.passes}.")
-    if not 1 <= min(theirs.columns, own.columns) <= max(theirs.columns, own.columns) <= MOST_COLUMNS:
-        raise UsageError(
-            f"Each party has 1 to {MOST_COLUMNS} columns, the active one's intercept included; found {own.columns} "
-            f"here and {theirs.columns} at {peer.name}."
+    if not 1 <= theirs.columns <= MOST_COLUMNS:
+        raise PeerError(
+            f"{peer.name} has {theirs.columns} columns; each party has 1 to {MOST_COLUMNS}, the active one's intercept "
+            "included."
         )
     return theirs
 
@@ -323,6 +327,12 @@ def _passive_columns(
 
 def _woe_sizes(scales: Scales) -> private_woe.Columns:
     return private_woe.Columns(scales.samples, scales.widths, scales.parameters.smoothing, scales.bits)
+
+
+def _checked_state(state: LogisticState | None, scales: Scales) -> LogisticState | None:
+    if state and state.scales != scales:
+        raise UsageError("The state to go on from is one of another training: other people, columns or parameters.")
+    return state
 
 
 def _first_state(start: Floats | None, own: slice, scales: Scales) -> LogisticState:

@@ -246,8 +246,15 @@ class Scales:
 
     @property
     def ridge_dropped(self) -> int:
-        """Bits dropped from the score of a row for the ridge to become its residual."""
-        return round(-self.residual_bits - math.log2(self.sigmoid.unit))
+        """Bits dropped from the score of a row for the ridge to become its residual.
+
+        Fewer for many samples: m |w|^2 / 2 is n log 2 at most where the loss is least, what it is at w = 0, and a score
+        that is lifted must stay within a quarter of its ring.
+        """
+        even = -self.residual_bits - math.log2(self.sigmoid.unit)
+        quarter = self.curve.period * 2.0 ** (WRAPS - 2)
+        room = math.log2(quarter**2 / (2 * self.samples * math.log(2)))
+        return math.floor(even + min(room, 0.5))
 
     @property
     def ridge_factor(self) -> float:

@@ -21,7 +21,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from fedbank.errors import UsageError
+from fedbank.errors import PeerError, UsageError
 from fedbank.models.bin_counts import InputError
 from fedbank.models.logistic import LogisticState, Products
 from fedbank.models.logistic_columns import BinCodes, Dense, OneHot
@@ -33,8 +33,8 @@ from fedbank.talk.peer import Peer
 
 __all__ = ["OwnWeights", "PartialScores", "active_scores", "open_weights", "passive_scores"]
 
-OPENED_BITS = 24  # fractional bits of opened weights
-SCORE_BITS = 16  # and of opened scores, and parts of scores
+OPENED_BITS = 18  # fractional bits of opened weights: rounding errors, whose shares the owner knows, fill those below
+SCORE_BITS = 16  # of opened scores, and parts of scores
 FURTHEST = 12  # log2 of the deviations that a person who is scored may lie out
 
 Words = npt.NDArray[np.uint64]
@@ -98,6 +98,8 @@ def active_scores(
     shares = _score_shares(peer, state, matrix, engine, threads, active=True)
     theirs = peer.receive(PartialScores, values=(len(X),)).values
     ring, unit = _score_ring(state.scales)
+    if not ((theirs >= 0) & (theirs < 2.0**ring) & (theirs == np.floor(theirs))).all():
+        raise PeerError(f"Frame PartialScores from {peer.name}: expected whole numbers below 2^{ring}.")
     total = (shares.astype(np.float64) + theirs) % 2.0**ring
     return np.asarray(np.where(total >= 2.0 ** (ring - 1), total - 2.0**ring, total) * unit)
 

@@ -24,6 +24,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fedbank.errors import PeerError
 from fedbank.models import logistic, logistic_opening
 from fedbank.models.bin_counts import InputError
 from fedbank.models.logistic_columns import BinCodes
@@ -289,7 +290,10 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
                 peer, self.state_, design, table, engine=self._engine, threads=self.threads
             )
         own = self._own_scores(X) + self.intercept_[0]
-        return np.asarray(own + peer.receive(logistic_opening.PartialScores, values=(len(own),)).values)
+        theirs = peer.receive(logistic_opening.PartialScores, values=(len(own),)).values
+        if not np.isfinite(theirs).all():
+            raise PeerError(f"Frame PartialScores from {peer.name}: expected finite numbers.")
+        return np.asarray(own + theirs)
 
     def predict_proba(self, X: Any, *, peer: Peer) -> Floats:
         """Return the probability of each class, float64 (rows, 2)."""

@@ -1,4 +1,4 @@
-"""The command line: `fedbank keys | run | match | score | doctor | demo`."""
+"""The command line: `fedbank keys | run | match | describe | score | doctor | demo`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from fedbank.errors import FedbankError, UsageError
-from fedbank.party import certificates, demo, doctor, matching, programs
+from fedbank.party import certificates, demo, describing, doctor, matching, programs
 from fedbank.party.screen import Screen
 
 __all__ = ["app", "main"]
@@ -77,6 +77,13 @@ def match(
     """Find the people in common with each peer and nothing else; the peers start the same command."""
     with _answering():
         matching.match(party, job, source=ids, column=column, learns=learns, screen=Screen(Console(soft_wrap=True)))
+
+
+@app.command()
+def describe(party: PartyFile, job: JobFile) -> None:
+    """Open what the job's section [describe] names of the columns of both sides; the peers start the same command."""
+    with _answering():
+        describing.describe(party, job, screen=Screen(Console(soft_wrap=True)))
 
 
 @app.command()

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fedbank.data.ids import ID_KINDS
 from fedbank.errors import UsageError
+from fedbank.models.description_requests import CELLS_PER_NUMBER, Request, in_order
 from fedbank.models.trees import BoostingParameters
 from fedbank.protocols import paillier_histogram, plain_histogram, private_parameters
 from fedbank.protocols.histogram import Scheme
 
-__all__ = ["Engine", "Job", "RowSplit", "parse", "read_toml"]
+__all__ = ["Describe", "Engine", "Job", "RowSplit", "parse", "read_toml"]
 
 PartyName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 RESERVED = ("together", "authority")
@@ -75,6 +76,26 @@ class Engine(_Strict):
         return plain_histogram.SCHEME if self.name == "plaintext" else paillier_histogram.scheme(self.key_bits)
 
 
+class Describe(_Strict):
+    """What `fedbank describe` opens of the parties' columns, and to whom; training opens none of it.
+
+    Attributes
+    ----------
+    requests : see `fedbank.models.description_requests.Request`; each kind once at most
+    bins : of a column at the most, beside the one for missing values, where information values are asked for
+    cells_per_number : refuse if fewer cells, or labels, stand behind each number opened; 0: never refuse
+    """
+
+    requests: tuple[Request, ...] = ()
+    bins: int = Field(10, ge=2, le=255)
+    cells_per_number: int = Field(CELLS_PER_NUMBER, ge=0)
+
+    @pydantic.field_validator("requests")
+    @classmethod
+    def _each_once(cls, requests: tuple[Request, ...]) -> tuple[Request, ...]:
+        return in_order(requests)
+
+
 class Job(_Strict):
     """One agreed piece of work.
 
@@ -86,7 +107,7 @@ class Job(_Strict):
     id_kind : how ids are normalised, see `fedbank.data.ids`
     alignment : the set intersection, "ecdh", "vole" or "vole-ot"; "auto" chooses by set sizes and line
         (`protocols.alignment`)
-    rows, boosting, engine : see there
+    rows, boosting, engine, describe : see there
     compare_alone : train each party's columns alone too, to show what working together brings
     blinding : jobs with the same label give a column the same blinded number; empty: new numbers for each job
     """
@@ -99,6 +120,7 @@ class Job(_Strict):
     rows: RowSplit = RowSplit()
     boosting: BoostingParameters = BoostingParameters()
     engine: Engine = Engine()
+    describe: Describe = Describe()
     compare_alone: bool = True
     blinding: str = Field("", max_length=64)
 

@@ -20,9 +20,11 @@ active  : nothing: uniform shares
 passive : nothing: ciphertexts, uniform shares
 both    : the number of people, the curve, the scales
 
-Error of a result beside that of the curve: rounding of the factors, 2^-14 for each of 2 T products at most, some 5e-5
-in the root mean square, and 3 units of 2^-F. The bounds of step 2 are moved inwards by a unit and a half of a
-comparison, P 2^j / 2^COMPARED, as truncation may be off by one.
+Error of a result beside that of the curve: rounding of the factors, (q + |c_t|) 2^-(f+1) for each of 2 T products of
+factors of f bits at most, q = 2^(K-F) 4^f / p, about 1; in the root mean square 1.1e-4 for `COARSE` with 13 bits, 9e-6
+for `FINE` with 17; and 3 units of 2^-F. The bounds of step 2 are moved inwards by a unit and a half of a comparison,
+P 2^j / 2^COMPARED, as truncation may be off by one: 0 or 1 may be taken from R less 3.5 such units on. Scores may reach
+P 2^(j-1) - R either way, less a unit; beyond, results are wrong.
 
 Assumptions: those of `private_product`, `comparison`, `oblivious_transfer`. Source: sines of shares: design of this
 project; truncation that shrinks the ring: `share_conversion`. Held by `tests/test_private_sigmoid.py`.
@@ -209,6 +211,8 @@ class ActiveSigmoid:
         `z`: a, uint64 (samples,), below 2^bits; `weights`: s, float64 (samples,), 0 to 1.
         """
         sizes, ring = self._sizes, _ones(self._sizes.ring)
+        _check_scores(z, sizes)
+        _check_weights(weights, sizes)
         one = np.rint(weights * 2.0**sizes.result).astype(np.int64).view(np.uint64)
         products = self._holder.elementwise(_active_factors(z, weights, sizes))
         inside = _joined(products, sizes) + (one >> np.uint64(1))
@@ -243,12 +247,24 @@ class PassiveSigmoid:
     def values(self, z: Words) -> Words:
         """Return shares modulo 2^K, uint64 (samples,). `z`: b, uint64 (samples,), below 2^bits."""
         sizes, ring = self._sizes, _ones(self._sizes.ring)
+        _check_scores(z, sizes)
         inside = _joined(self._holder.elementwise(_passive_factors(z, sizes)), sizes)
         b = truncated(z, sizes.bits, sizes.bits - COMPARED)
         below, above = _split_signs(receiver_sign(self._forward, np.concatenate([b, b]), COMPARED))
         beyond = second_selected(self._forward, self._backward, below ^ above, inside & ring, sizes.ring)
         top = self._forward.correlated(above, (1 << sizes.ring,))[:, 0]
         return (inside - beyond + top) & ring
+
+
+def _check_scores(z: Words, sizes: SigmoidSizes) -> None:
+    fits = z.shape == (sizes.samples,) and z.dtype == np.uint64
+    if not fits or (sizes.bits < 64 and z.size and int(z.max()) >> sizes.bits):
+        raise UsageError(f"Sigmoid: scores are {sizes.samples} shares of uint64 below 2^{sizes.bits}.")
+
+
+def _check_weights(weights: Floats, sizes: SigmoidSizes) -> None:
+    if weights.shape != (sizes.samples,) or not ((weights >= 0) & (weights <= 1)).all():
+        raise UsageError(f"Sigmoid: {sizes.samples} weights of 0 to 1.")
 
 
 def _active_factors(z: Words, weights: Floats, sizes: SigmoidSizes) -> Ints:

@@ -30,7 +30,8 @@ Who learns what
 A    : nothing; the rows n, the number of columns and of bins are public
 B    : nothing
 both : shares. After an opening, a named disclosure: IVs, or to B the WOE of a column. With the base rate the WOE of
-       a bin is its number of bads, as B knows its rows; the IV of a column of two bins says nearly as much to B.
+       a bin is its number of bads, as B knows its rows, and all WOE of a column give the base rate
+       (`models/description_evidence`); the IV of a column of two bins says nearly as much to B.
 
 Assumptions: those of `private_product.py` and `share_functions.py`. Argument and costs: `docs/protocols/woe.md`.
 Held by `tests/test_private_woe.py`.

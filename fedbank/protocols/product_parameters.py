@@ -57,6 +57,7 @@ __all__ = [
 
 DIMENSION = 8192
 MOST_SAMPLES, MOST_FEATURES = 2**22, 2**12
+MOST_ROWS = MOST_SAMPLES + 2 * MOST_FEATURES  # people, and a row for each column of either party
 MOST_BITS = 50  # k: numbers modulo T are exact in double precision with room for their rounding
 MOST_BOUND = 2**30
 MOST_CALLS, UNKNOWN_CALLS = 2**24, 2**14
@@ -355,7 +356,7 @@ def budget(coefficients: int) -> int:
 
 def _check(sizes: Sizes) -> None:
     limits = [
-        ("samples", sizes.samples, 0, MOST_SAMPLES),
+        ("samples", sizes.samples, 0, MOST_ROWS),
         ("features", sizes.features, 0, MOST_FEATURES),
         ("bits of a share", sizes.bits, 1, MOST_BITS),
         ("as the bound of an entry", sizes.bound, 1, MOST_BOUND),
