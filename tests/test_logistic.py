@@ -60,8 +60,8 @@ QUICK = [
     ("breast", 1, "accelerated", 180, 1, 0.002),
     ("german_credit", 1, "quasi-newton", 20, 1, 0.002),
     ("default_credit", 1, "accelerated", 50, 15, 0.002),
-    ("bank_marketing", 100, "accelerated", 50, 25, 0.002),
-    ("forex", 100, "accelerated", 80, 12, 0.005),
+    ("bank_marketing", 1, "accelerated", 50, 20, 0.002),
+    ("forex", 1, "accelerated", 120, 10, 0.005),
 ]
 WHOLE = [
     ("breast", 1, "quasi-newton", 50, 1, 0.002),

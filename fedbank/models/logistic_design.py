@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Literal
@@ -82,6 +83,9 @@ class LogisticParameters:
     smoothing: float = 0.5
 
     def __post_init__(self) -> None:
+        for name in ("C", "l1_ratio", "tolerance", "weight_bound", "smoothing"):
+            object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 are the same parameter
+        object.__setattr__(self, "passes", operator.index(self.passes))  # and numpy's integers overflow
         positive = {"C": self.C, "tolerance": self.tolerance, "weight_bound": self.weight_bound}
         for name, value in positive.items():
             if not (value > 0 and (math.isfinite(value) or name == "C")):
@@ -125,11 +129,8 @@ class LogisticParameters:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of all of them; the same for numbers that are equal, as 1 and 1.0."""
-        values = {
-            name: value if isinstance(value, (str, bool)) else _number(value) for name, value in asdict(self).items()
-        }
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).digest()
+        """SHA-256 of all of them."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()
 
 
 @dataclass(frozen=True)
@@ -317,10 +318,6 @@ class Design:
         """Return u from w, the inverse of `coefficients` as far as there is one."""
         own: Floats = np.linalg.pinv(self.mixing) @ coefficients
         return np.concatenate([[intercept], own]) if self.intercept else own
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def design_of(X: Floats, parameters: LogisticParameters, *, active: bool) -> Design:
