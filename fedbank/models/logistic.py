@@ -45,6 +45,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedbank.errors import PeerError, UsageError
+from fedbank.models.bin_counts import InputError
 from fedbank.models.binning import checked_labels
 from fedbank.models.logistic_columns import BinCodes, Dense, OneHot, WhitenedColumns, WoeColumns, curvature_bound
 from fedbank.models.logistic_design import WEIGHT_RING, LogisticParameters, Scales, design_of
@@ -447,9 +448,9 @@ def _checked_weights(given: npt.ArrayLike | None, rows: int, parameters: Logisti
     """Sample weights over the largest that is allowed."""
     weights = np.ones(rows) if given is None else np.asarray(given, dtype=np.float64)
     if weights.shape != (rows,) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise UsageError(f"Sample weights are {rows} finite numbers of at least 0; found shape {weights.shape}.")
+        raise InputError(f"Sample weights are {rows} finite numbers of at least 0; found shape {weights.shape}.")
     if weights.max() > parameters.weight_bound:
-        raise UsageError(
+        raise InputError(
             f"The largest sample weight is {weights.max():g}, and the job's weight_bound {parameters.weight_bound:g}: "
             "set it on both sides (it is public), to the largest weight or somewhat more."
         )

@@ -47,9 +47,11 @@ class BinCodes:
     widths: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        columns = zip(self.codes.T, self.widths, strict=True)
-        if self.codes.ndim != 2 or not len(self.codes) or any(not 0 <= c.min() <= c.max() < w for c, w in columns):
-            raise InputError("Bin codes: rows and columns of integers, each from 0 to below its column's bins.")
+        shaped = self.codes.ndim == 2 and len(self.codes) > 0 and self.codes.shape[1] == len(self.widths)
+        if not shaped or not np.issubdtype(self.codes.dtype, np.integer):
+            raise InputError("Bin codes: rows and columns of integers, one row at least, and a width for each column.")
+        if any(not 0 <= c.min() <= c.max() < w for c, w in zip(self.codes.T, self.widths, strict=True)):
+            raise InputError("Bin codes: each column's are from 0 to below its width, the number of its bins.")
 
     def __len__(self) -> int:
         return len(self.codes)

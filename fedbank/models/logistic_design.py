@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -43,6 +44,7 @@ WEIGHT_RING = 64
 WRAPS = 5  # scores reach 16 periods either way, 352 or 520 units
 FACTOR_BITS = 12  # of the factor that makes a gradient a mean
 FEW = 2**14  # up to so many samples precision costs nothing that is felt
+MOST_TOLERANCE = 1000.0  # the square of a step's length, compared modulo 2^64 with 40 fractional bits
 NEGLIGIBLE = 1e-10  # of the largest variance: a direction that the columns do not have
 
 
@@ -85,6 +87,9 @@ class LogisticParameters:
     smoothing: float = 0.5
 
     def __post_init__(self) -> None:
+        for name in ("C", "l1_ratio", "tolerance", "weight_bound", "smoothing"):
+            object.__setattr__(self, name, float(getattr(self, name)))  # 1 and 1.0 are the same parameter
+        object.__setattr__(self, "passes", operator.index(self.passes))  # and numpy's integers overflow
         positive = {"C": self.C, "tolerance": self.tolerance, "weight_bound": self.weight_bound}
         for name, value in positive.items():
             if not (value > 0 and (math.isfinite(value) or name == "C")):
@@ -104,6 +109,8 @@ class LogisticParameters:
             raise InputError("Logistic regression: coding is 'numbers' or 'woe', smoothing at least 0.5.")
         if self.coding == "woe" and self.lasso:
             raise InputError("Logistic regression: an L1 penalty does not go with coding='woe'.")
+        if self.tolerance > MOST_TOLERANCE:
+            raise InputError(f"Logistic regression: a tolerance is {MOST_TOLERANCE:g} at the most.")
         if not 1 <= self.passes <= 100_000:
             raise InputError(f"Logistic regression: 1 to 100,000 passes; found {self.passes}.")
 
@@ -160,6 +167,11 @@ class Scales:
         """The sigmoid's series."""
         precision = self.parameters.precision
         return FINE if precision == "fine" or (precision == "auto" and self.samples <= FEW) else COARSE
+
+    @property
+    def reach(self) -> float:
+        """Scores are right up to here, either way."""
+        return self.curve.period * 2.0 ** (WRAPS - 1)
 
     @property
     def entry_bits(self) -> int:
@@ -232,6 +244,12 @@ class Scales:
         return 2.0 / self.samples
 
     @property
+    def step_taken(self) -> float:
+        """The length of the step that `step_factor` makes, a little below 2 / n."""
+        factor, shift = self.step_factor
+        return factor / 2.0**shift * self.weight_unit * 2.0 ** (self.entry_bits + self.residual_bits)
+
+    @property
     def ridge_dropped(self) -> int:
         """Bits dropped from the score of a row for the ridge to become its residual.
 
@@ -293,7 +311,7 @@ class Design:
 
     def thresholds(self, scales: Scales) -> Floats:
         """Return by how much the L1 penalty shrinks each weight in a step, float64 (columns,), whitened units."""
-        own = scales.step_length * scales.parameters.lasso * np.diag(self.mixing)
+        own = scales.step_taken * scales.parameters.lasso * np.diag(self.mixing)
         return np.concatenate([[0.0], own]) if self.intercept else own
 
     def coefficients(self, weights: Floats) -> tuple[Floats, float]:
@@ -350,12 +368,32 @@ def _factor(exact: float) -> tuple[int, int]:
 
 
 def _mixing(square: Floats, ridge: float, scaled_only: bool) -> Floats:
-    """T for a matrix of mean squares and 4 m / n."""
-    values, vectors = np.linalg.eigh(square)
-    top = max(float(values.max(initial=0.0)), 0.0)
+    """T for a matrix of mean squares and 4 m / n.
+
+    Columns are divided by their lengths first, so that large ones do not hide small ones. Coefficients are orthogonal
+    to the directions that the columns do not have, as those that a ridge makes smallest are.
+    """
     if scaled_only:
+        top = max(float(np.linalg.eigvalsh(square).max(initial=0.0)), 0.0)
         return np.eye(len(square)) / math.sqrt(top + ridge) if top + ridge > 0 else np.zeros_like(square)
-    kept = values > NEGLIGIBLE * top
-    whole = np.where(kept, values, 0.0) + ridge
-    lengths = np.divide(1.0, np.sqrt(whole), out=np.zeros_like(whole), where=kept)
-    return np.asarray(vectors * lengths)
+    lengths = np.sqrt(np.diag(square))
+    lengths[lengths == 0] = 1.0
+    values, vectors = np.linalg.eigh(square / np.outer(lengths, lengths))
+    missing = vectors[:, values <= NEGLIGIBLE * values.max(initial=0.0)]
+    divided = 1.0 / np.sqrt(lengths**2 + ridge)
+    has = _orthogonal(missing * (divided / lengths)[:, None])
+    whole = np.outer(divided, divided) * square + np.diag(ridge * divided**2)
+    values, vectors = np.linalg.eigh(has.T @ whole @ has)
+    kept = values > NEGLIGIBLE * values.max(initial=0.0)
+    return np.asarray(_square(divided[:, None] * (has @ (vectors[:, kept] / np.sqrt(values[kept])))))
+
+
+def _orthogonal(directions: Floats) -> Floats:
+    """An orthonormal basis of all that is orthogonal to these."""
+    longest = np.abs(directions).max(axis=0, initial=0.0)
+    return np.linalg.qr(directions / longest, mode="complete")[0][:, directions.shape[1] :]
+
+
+def _square(mixing: Floats) -> Floats:
+    """Put columns of zeros in front, for the directions that are not there."""
+    return np.pad(mixing, ((0, 0), (len(mixing) - mixing.shape[1], 0)))

@@ -138,19 +138,25 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
         intercept = float(getattr(self, "intercept_", np.zeros(1))[0]) + float((design.mean - self.mean_) @ before)
         return design.start(before * now, intercept)
 
-    def _keep(self, peer: Peer, state: logistic.LogisticState, design: Design | None, *, active: bool) -> None:
-        """Learn what is opened, and remember it."""
+    def _keep(
+        self, peer: Peer, state: logistic.LogisticState, own: tuple[Design, Floats] | None, *, active: bool
+    ) -> None:
+        """Learn what is opened, and remember it. `own`: the design and the rows, of columns of numbers."""
+        for name in ("coef_", "intercept_", "bin_scores_"):  # of the last fit; this one may not open them
+            self.__dict__.pop(name, None)
+        design = own[0] if own else None
         self.state_, self.design_, self.n_iter_, self.converged_ = state, design, state.passes, state.short
-        own = logistic_opening.open_weights(peer, state, active=active) if self.weights == "open" else None
+        opened = logistic_opening.open_weights(peer, state, active=active) if self.weights == "open" else None
         if design:
             self.mean_, self.scale_ = design.mean, design.scale
-        if own is not None and design:
-            coefficients, intercept = design.coefficients(own)
+        if opened is not None and own:
+            coefficients, intercept = own[0].coefficients(opened)
             self.coef_ = coefficients[None, :]
             if active:
                 self.intercept_ = np.array([intercept])
-        elif own is not None:
-            self.bin_scores_ = own
+            self._check_reach(own[1], state)
+        elif opened is not None:
+            self.bin_scores_ = opened
         if not state.short:
             warnings.warn(
                 f"The last of {state.passes} passes still moved the weights by more than {self.tolerance:g} whitened "
@@ -159,10 +165,21 @@ class _LogisticRegression(BaseEstimator):  # type: ignore[misc]
                 stacklevel=3,
             )
 
+    def _check_reach(self, table: Floats, state: logistic.LogisticState) -> None:
+        """Warn where a person's score may have left the range that shares of scores have."""
+        most = float(np.abs(((table - self.mean_) / self.scale_) @ self.coef_[0]).max())
+        if 2 * most > state.scales.reach:
+            warnings.warn(
+                f"This side's columns alone give a person a score of {most:.3g}; scores of both sides are right within "
+                f"{state.scales.reach:g}: the weights may be wrong. Clip outliers, bin columns, or raise the penalty.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
     def _own_scores(self, X: Any) -> Floats:
         """This side's part of the log odds, without the intercept."""
         check_is_fitted(self, "coef_")
-        table = validate_data(self, X, reset=False, dtype=np.float64, ensure_min_features=0)
+        table = validate_data(self, _rows(X), reset=False, dtype=np.float64, ensure_min_features=0)
         return np.asarray(((table - self.mean_) / self.scale_) @ self.coef_[0])
 
 
@@ -242,7 +259,7 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
         """
         engine, agreed = self._engine, self.agreed
         table, labels = validate_data(
-            self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_features=0
+            self, _rows(X), y, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_features=0
         )
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) != 2:
@@ -260,14 +277,14 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
             threads=self.threads,
             start=self._start(design),
         )
-        self._keep(peer, deque(states, 1)[0], design, active=True)
+        self._keep(peer, deque(states, 1)[0], (design, table), active=True)
         return self
 
     def decision_function(self, X: Any, *, peer: Peer) -> Floats:
         """Return the log odds of aligned people, float64 (rows,); meets the passive side's `answer`."""
         check_is_fitted(self, "state_")
         if self.weights == "shared":
-            table = validate_data(self, X, reset=False, dtype=np.float64, ensure_min_features=0)
+            table = validate_data(self, _rows(X), reset=False, dtype=np.float64, ensure_min_features=0)
             design: Any = self.design_
             return logistic_opening.active_scores(
                 peer, self.state_, design, table, engine=self._engine, threads=self.threads
@@ -285,7 +302,8 @@ class ActiveLogisticRegression(ClassifierMixin, _LogisticRegression):  # type: i
 
     def predict(self, X: Any, *, peer: Peer) -> npt.NDArray[Any]:
         """Return the likelier label of each person."""
-        found: npt.NDArray[Any] = self.classes_[(self.decision_function(X, peer=peer) > 0).astype(int)]
+        likelier = (self.decision_function(X, peer=peer) > 0).astype(int)
+        found: npt.NDArray[Any] = self.classes_[likelier]
         return found
 
     def score(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, peer: Peer) -> float:
@@ -305,12 +323,12 @@ class PassiveLogisticRegression(_LogisticRegression):
         """
         engine, agreed = self._engine, self.agreed
         table = self._table(X, reset=True)
-        design = None if isinstance(table, BinCodes) else design_of(table, agreed, active=False)
-        start = self._start(design) if design else None
+        own = None if isinstance(table, BinCodes) else (design_of(table, agreed, active=False), table)
+        start = self._start(own[0]) if own else None
         states = logistic.passive(
             peer, table, agreed, engine=engine, sources=sources, threads=self.threads, start=start
         )
-        self._keep(peer, deque(states, 1)[0], design, active=False)
+        self._keep(peer, deque(states, 1)[0], own, active=False)
         return self
 
     def answer(self, X: Any, *, peer: Peer) -> None:
@@ -331,7 +349,14 @@ class PassiveLogisticRegression(_LogisticRegression):
             return found
         if not isinstance(X, BinCodes):
             raise InputError("With coding='woe' a passive party passes fedbank.models.logistic_columns.BinCodes.")
+        if not reset and X.widths != self.state_.scales.widths:
+            raise InputError("Bin codes to score by have other columns or bins than those of training.")
         return X
+
+
+def _rows(X: Any) -> Any:
+    """A table that scikit-learn can check: it refuses a data frame without a column."""
+    return np.empty(X.shape) if hasattr(X, "columns") and not X.shape[1] else X
 
 
 def _weights(sample_weight: npt.ArrayLike | None, class_weight: Any, labels: npt.NDArray[Any]) -> Floats | None:

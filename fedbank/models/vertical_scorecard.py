@@ -169,6 +169,7 @@ class ActiveScorecard(ClassifierMixin, _Scorecard):  # type: ignore[misc]
             self.evidence_ = tuple(evidence(table, self.smoothing) for table in self.bins_.counts(codes, labels))
         regression = ActiveLogisticRegression(**self._regression)
         self.regression_ = regression.fit(self._columns(codes), labels, sample_weight, peer=peer, sources=sources)
+        self.__dict__.pop("half_", None)  # of the last fit
         if self.weights == "open":
             self.half_ = self._half(codes, self._parts(), float(self.regression_.intercept_[0]))
         return self
@@ -219,6 +220,7 @@ class PassiveScorecard(_Scorecard):
         codes = self.bins_.transform(X)
         regression = PassiveLogisticRegression(**self._regression)
         self.regression_ = regression.fit(self._columns(codes), peer=peer, sources=sources)
+        self.__dict__.pop("half_", None)  # of the last fit
         if self.weights == "open":
             self.half_ = self._half(codes, self._parts(), None)
         return self
