@@ -115,14 +115,17 @@ def test_with_an_l1_penalty_columns_are_scaled_and_not_turned():
 
 
 def test_a_threshold_is_what_the_penalty_takes_off_in_a_step():
-    """2/n l1 T for each column, in whitened units; nothing off the intercept."""
+    """The step that is taken, 2/n rounded down to twelve bits, times l1 T for each column, in whitened units; nothing off
+    the intercept."""
     parameters = LogisticParameters(C=0.25, penalty="elasticnet", l1_ratio=0.5, weight_bound=2.0)
     X = tables("plain", np.random.default_rng(3))
     design = design_of(X, parameters, active=True)
     assert parameters.lasso == parameters.ridge == 1.0
-    expected = [0.0, *[2 / 80 * design.mixing[0, 0]] * 4]
+    public = Scales(80, 5, 3, parameters)
+    assert 0 <= 1 - public.step_taken * 80 / 2 < 2**-11
+    expected = [0.0, *[public.step_taken * design.mixing[0, 0]] * 4]
     np.testing.assert_allclose(design.thresholds(scales(80, 5)), 0)
-    np.testing.assert_allclose(design.thresholds(Scales(80, 5, 3, parameters)), expected)
+    np.testing.assert_allclose(design.thresholds(public), expected)
 
 
 @settings(max_examples=60)
