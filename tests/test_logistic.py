@@ -94,12 +94,10 @@ class TestEqualsScikitLearn:
 
     @pytest.mark.slow
     def test_nearly_separable_labels_under_a_weak_penalty(self, converse, shared):
-        """Two coefficients of some 0 +- 5 keep an error of 0.02: entries are rounded to 2^-12, and |z| reaches 163."""
+        """Columns that correlate across the parties (.99), |z| up to 163; entries rounded to 2^-16 and 17 sines suffice."""
         parameters = LogisticParameters(C=100, passes=300)
         found, weights, errors_of, gap = compared(converse, load("breast", shared), parameters)
-        outside = np.abs(found.weights - weights) > np.maximum(1e-2 * np.abs(weights), 1e-3)
-        assert outside.sum() <= 2
-        assert np.abs(weights / errors_of)[outside].max(initial=0) < 0.05
+        assert (np.abs(found.weights - weights) <= np.maximum(1e-2 * np.abs(weights), 1e-3)).all()
         assert (np.abs(found.weights - weights) / errors_of).max() < 0.005
         assert gap < 1e-3
         assert found.short

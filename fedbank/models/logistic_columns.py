@@ -36,6 +36,7 @@ Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.integer]
 
 RIDGE_BITS = 9  # of the ridge's strength when it multiplies weights
+ROWS_TOGETHER = 2**16
 LENGTH_BITS = 15  # of 1 / sqrt(L)
 
 
@@ -176,9 +177,12 @@ def curvature_bound(bins: BinCodes) -> float:
     >>> curvature_bound(BinCodes(np.array([[0, 0], [1, 1], [0, 0]]), (2, 2)))  # two columns that are one
     2.0
     """
-    dense = OneHot(bins, len(bins)).matrix().astype(np.float32)  # sums of 0 and 1 are exact up to 2^24
-    counts = dense.sum(axis=0, dtype=np.float64)
-    together = (dense.T @ dense).astype(np.float64)
+    together = np.zeros((sum(bins.widths), sum(bins.widths)))
+    for first in range(0, len(bins), ROWS_TOGETHER):
+        codes = bins.codes[first : first + ROWS_TOGETHER]
+        part = OneHot(BinCodes(codes, bins.widths), len(codes)).matrix().astype(np.float32)
+        together += part.T @ part  # sums of 0 and 1, exact
+    counts = np.diag(together)
     found = counts > 0
     expected = np.outer(counts, counts) / len(bins)
     centred = (together - expected)[found][:, found] / np.sqrt(np.outer(counts[found], counts[found]))

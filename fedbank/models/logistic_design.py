@@ -41,7 +41,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 WEIGHT_RING = 64
-WRAPS = 5  # scores reach 16 periods either way, 352 or 520 units
+WRAPS = 5  # scores reach 16 periods either way, less the clamp: 344 or 507 units
 FACTOR_BITS = 12  # of the factor that makes a gradient a mean
 FEW = 2**14  # up to so many samples precision costs nothing that is felt
 MOST_TOLERANCE = 1000.0  # the square of a step's length, compared modulo 2^64 with 40 fractional bits
@@ -171,7 +171,7 @@ class Scales:
     @property
     def reach(self) -> float:
         """Scores are right up to here, either way."""
-        return self.curve.period * 2.0 ** (WRAPS - 1)
+        return self.curve.period * 2.0 ** (WRAPS - 1) - self.curve.clamp
 
     @property
     def entry_bits(self) -> int:
