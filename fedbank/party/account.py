@@ -145,7 +145,7 @@ def _disclosed(account: Account) -> Iterator[Disclosed]:
             + ("; up to one bit a sum about the bins' errors" if job.engine.name == "hint" else ""),
             f"{count} training(s) of up to {trees} trees, {2**depth - 1} nodes each",
         )
-        bits = f"left/right bit of every common person for each split won by {passive}"
+        bits = f"left/right bit, for each split won by {passive}, of the common people in its node"
         yield Disclosed("train", job.active, bits, f"{won} splits in the model")
         wins = "node, bin and missing direction of its winning splits; rows used; trees grown and kept"
         yield Disclosed("train", passive, wins, f"{won} splits in the model")
