@@ -141,8 +141,7 @@ def _disclosed(account: Account) -> Iterator[Disclosed]:
         yield Disclosed(
             "train",
             job.active,
-            f"gradient sums of each bin and column of {passive}, by node (level histograms)"
-            + ("; up to one bit a sum about the bins' errors" if job.engine.name == "hint" else ""),
+            f"gradient sums of each bin and column of {passive}, by node (level histograms)",
             f"{count} training(s) of up to {trees} trees, {2**depth - 1} nodes each",
         )
         bits = f"left/right bit, for each split won by {passive}, of the common people in its node"
