@@ -5,13 +5,14 @@ import threading
 import numpy as np
 import pytest
 import reference_boosting as reference
+from dealer import DealtReceiver, DealtSender
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedbank.errors import PeerError, UsageError
 from fedbank.models import boosting, trees
 from fedbank.models.binning import Bins, quantile_edges
-from fedbank.models.boosting import Partner, active, active_half, passive, passive_half
+from fedbank.models.boosting import Partner, active, active_half, active_score, passive, passive_half
 from fedbank.models.boosting_state import ACTIVE_DIMENSIONS, PASSIVE_DIMENSIONS
 from fedbank.models.evaluation import TEST, TRAIN, VALIDATION
 from fedbank.models.forest import load_half
@@ -19,6 +20,7 @@ from fedbank.models.trees import BoostingParameters
 from fedbank.party.checkpoint import LARGEST
 from fedbank.party.demo import joined_trees
 from fedbank.protocols import paillier_histogram, plain_histogram, private_histogram
+from fedbank.protocols.oblivious_transfer import MaskedChoices, MaskedTables
 from fedbank.talk.codec import decode, encode
 from fedbank.talk.links import LocalLink
 from fedbank.talk.peer import Peer
@@ -61,7 +63,15 @@ def converse(mine, theirs, labels, part, parameters, *, engines=None, blinding=N
 
     def other():
         try:
-            role = passive(Peer(right, ACTIVE), matrix_engine, theirs, parameters, blinding=blinding, state=states[1])
+            role = passive(
+                Peer(right, ACTIVE),
+                matrix_engine,
+                theirs,
+                parameters,
+                blinding=blinding,
+                state=states[1],
+                source=DealtSender(1),
+            )
             for state in role:
                 theirs_after.append(state)
         except Exception as error:
@@ -73,7 +83,16 @@ def converse(mine, theirs, labels, part, parameters, *, engines=None, blinding=N
     thread.start()
     mine_after = []
     try:
-        role = active([Partner(peer)], vector_engine, mine, labels, part, parameters, state=states[0])
+        role = active(
+            [Partner(peer)],
+            vector_engine,
+            mine,
+            labels,
+            part,
+            parameters,
+            state=states[0],
+            sources=[DealtReceiver(1)],
+        )
         for state in role:
             mine_after.append(state)
             if stop and state.trees == stop:
@@ -346,7 +365,14 @@ class TestABadPeer:
         for message in messages:
             left.put(encode(message))
         left.close()
-        role = passive(Peer(right, ACTIVE), plain_engines()[1], np.zeros((10, 2)), PARAMETERS, blinding=np.arange(2))
+        role = passive(
+            Peer(right, ACTIVE),
+            plain_engines()[1],
+            np.zeros((10, 2)),
+            PARAMETERS,
+            blinding=np.arange(2),
+            source=DealtSender(1),
+        )
         with pytest.raises(PeerError) as found:
             list(role)
         return str(found.value)
@@ -403,12 +429,17 @@ class TestABadPeer:
             labels,
             np.zeros(10, dtype=np.uint8),
             BoostingParameters(trees=1, max_depth=1, max_bin=2, min_child_weight=0),
+            sources=[DealtReceiver(1)],
         )
         with pytest.raises(PeerError) as found:
             list(role)
         return str(found.value)
 
     sums = plain_histogram.PlainSums(np.array([[[-5, 5, 0]], [[5, 5, 0]]], dtype=np.int64) * 8000)
+
+    def test_choices_for_fewer_rows(self):
+        wrong = MaskedChoices(np.zeros(1, dtype=np.uint8))
+        assert "MaskedChoices.values" in self.passive_meets(self.terms, self.vectors, self.winners(), wrong)
 
     @pytest.mark.parametrize("count", [-1, 10**6])
     def test_columns_out_of_range(self, count):
@@ -417,13 +448,32 @@ class TestABadPeer:
     def test_sums_of_other_columns(self):
         assert "PlainSums.sums" in self.active_meets(boosting.Columns(2, 0), self.sums)
 
-    def test_routes_for_fewer_rows(self):
-        wrong = boosting.Routes(np.zeros((1, 1), dtype=np.uint8))
-        assert "Routes.bits" in self.active_meets(boosting.Columns(1, 0), self.sums, wrong)
+    def test_sides_of_fewer_rows(self):
+        wrong = MaskedTables(np.zeros(2, dtype=np.uint8))
+        assert "MaskedTables.values" in self.active_meets(boosting.Columns(1, 0), self.sums, wrong)
 
-    def test_routes_nobody_asked_for(self):
-        wrong = boosting.Routes(np.zeros((3, 2), dtype=np.uint8))
-        assert "Routes.bits" in self.active_meets(boosting.Columns(1, 0), self.sums, wrong)
+    def test_sides_nobody_asked_for(self):
+        wrong = MaskedTables(np.zeros(4, dtype=np.uint8))
+        assert "MaskedTables.values" in self.active_meets(boosting.Columns(1, 0), self.sums, wrong)
+
+    def test_routes_instead_of_sides(self):
+        wrong = boosting.Routes(np.zeros((1, 2), dtype=np.uint8))
+        assert "expected MaskedTables, found Routes" in self.active_meets(boosting.Columns(1, 0), self.sums, wrong)
+
+    @pytest.mark.parametrize("shape", [(1, 1), (3, 2)])
+    def test_scoring_hears_routes_of_other_rows_or_splits(self, saying, shape):
+        half = halves(*self.one_split(), ["a"], ["b"])[0]
+        wrong = boosting.Routes(np.zeros(shape, dtype=np.uint8))
+        with pytest.raises(PeerError, match=r"Routes\.bits"):
+            active_score([Partner(saying([wrong]))], half, np.zeros((10, 1)))
+
+    @staticmethod
+    def one_split():
+        column = np.arange(40.0).reshape(-1, 1)
+        parameters = BoostingParameters(trees=1, max_depth=1, max_bin=4, min_child_weight=0)
+        part = np.full(40, TRAIN, dtype=np.uint8)
+        mine, theirs, _ = converse(np.zeros((40, 1)), column, (column[:, 0] > 20) * 1.0, part, parameters)
+        return mine[-1], theirs[-1]
 
 
 class TestBins:

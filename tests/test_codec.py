@@ -34,7 +34,6 @@ from fedbank.protocols.private_histogram import (
     MaskedProducts,
     OuterPublicKey,
     SeedHalf,
-    Shares,
     VectorSecrets,
     Words,
 )
@@ -315,10 +314,6 @@ WIRE: dict[type[Message], tuple[Message, str]] = {
     Words: (
         Words(np.array([[[1, 2]]], np.uint8)),
         "3466baaa5fed2fab030100000000000000010000000000000002000000000000000102",
-    ),
-    Shares: (
-        Shares(np.array([[[1, 2]]], np.uint8)),
-        "219837e03c08e609030100000000000000010000000000000002000000000000000102",
     ),
     Offer: (
         Offer(5, 1, 2, 1),

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from dealer import DealtReceiver, DealtSender, pads_of
 from overhearing import kinds, overhear, replay, sizes
 
-from fedbank import simulate
+from fedbank import _native, simulate
 from fedbank.models import boosting
 from fedbank.models.boosting import Partner, active, active_score, passive, passive_score
 from fedbank.models.evaluation import TEST, TRAIN
@@ -27,12 +28,16 @@ from fedbank.party.people import Sample, Standing, Start
 from fedbank.protocols import alignment, ecdh_psi, paillier_histogram, plain_histogram, set_items
 from fedbank.protocols.hash_to_curve import hash_to_u
 from fedbank.protocols.histogram import BinMatrix, Shape
+from fedbank.protocols.oblivious_transfer import FIRST, MaskedChoices, MaskedTables, Receiver, Sender, packed_size
 from fedbank.protocols.paillier_histogram import Packing
+from fedbank.protocols.private_routing import NOWHERE, learn_sides, tell_sides
+from fedbank.protocols.vole import LEAST_OUTPUTS, SilentReceiver, SilentSender
 from fedbank.talk.codec import encode
 from fedbank.talk.links import LocalLink
 from fedbank.talk.peer import Peer
 
 CONFIDENCE = 1e-6
+SEED = 11  # of the dealt correlations
 
 
 def uniform(values, bits):
@@ -338,20 +343,34 @@ class TestBoosting:
     blinding = np.array([2, 0, 1])
 
     def training(self, key):
+        self.sides = []  # of every level: the split that concerns each row, how many the peer has, what is declared
         return converse(self.active_role(key), self.passive_role(key.bits))
+
+    @pytest.fixture(autouse=True)
+    def recorded(self, monkeypatch):
+        right = boosting.learn_sides
+
+        def recording(ot, concerned, splits):
+            self.sides.append((concerned, splits, right(ot, concerned, splits)))
+            return self.sides[-1][2]
+
+        self.sides = []
+        monkeypatch.setattr(boosting, "learn_sides", recording)
 
     def active_role(self, key):
         def one(peer):
             engine = lambda peer, shape: paillier_histogram.VectorHolder(peer, shape, key)  # noqa: E731
             partners = [Partner(peer)]
-            return list(active(partners, engine, self.mine, self.labels, self.part, self.parameters))
+            sources = [DealtReceiver(SEED)]
+            return list(active(partners, engine, self.mine, self.labels, self.part, self.parameters, sources=sources))
 
         return one
 
     def passive_role(self, bits):
         def other(peer):
             engine = lambda peer, matrix, shape: paillier_histogram.MatrixHolder(peer, matrix, shape.bound, bits)  # noqa: E731
-            return list(passive(peer, engine, self.theirs, self.parameters, blinding=self.blinding))
+            source = DealtSender(SEED)
+            return list(passive(peer, engine, self.theirs, self.parameters, blinding=self.blinding, source=source))
 
         return other
 
@@ -370,6 +389,9 @@ class TestBoosting:
             for won in levels:
                 zeros = paillier_histogram._encrypt([0] * samples, key.primes)
                 messages += [paillier_histogram.Ciphertexts(paillier_histogram._as_array(zeros, bits // 4)), won]
+                if count := len(won.nodes):
+                    size = packed_size(self.rows, count.bit_length())
+                    messages.append(MaskedChoices(np.frombuffer(os.urandom(size), dtype=np.uint8)))
             messages.append(boosting.Next(int(tree + 1 < len(splits)), states[tree].kept))
         return messages
 
@@ -386,8 +408,10 @@ class TestBoosting:
         assert encode(again[-1]) == encode(states[-1])
 
     def test_the_active_party_hears_what_its_simulator_makes(self, key):
-        """From its own input, the declared bin sums of each level, and the bits of the splits that the peer won."""
+        """From its own input, its correlations, the declared bin sums of each level, and the bits of the rows in the
+        nodes of the splits that the peer won."""
         done = self.training(key)
+        declared_sides = iter(self.simulate_sides(self.sides))
         samples = int((self.part == TRAIN).sum())
         shape = Shape(samples, self.theirs.shape[1], self.parameters.max_bin + 1, self.parameters.bound)
         histogram = TestPaillierHistogram()
@@ -396,13 +420,36 @@ class TestBoosting:
         simulated = [boosting.Columns(self.theirs.shape[1], 0)]
         sums = iter(kinds(done.one.heard, paillier_histogram.PackedSums))
         counts = [2, 2] * self.parameters.trees
-        for count, routes in zip(counts, kinds(done.one.heard, boosting.Routes), strict=True):
+        for count in counts:
             opened = paillier_histogram._decrypt(paillier_histogram._as_integers(next(sums).values), key.primes)
             declared = packing.unpack(opened, count, shape)
-            simulated += [*histogram.simulate_for_vector_holder(key, declared), routes]
+            simulated += [*histogram.simulate_for_vector_holder(key, declared), *next(declared_sides)]
+        assert any(isinstance(message, MaskedTables) for message in simulated)
         assert sizes(simulated) == sizes(done.one.heard)
         again, _ = replay(self.active_role(key), simulated)
         assert encode(again[-1]) == encode(done.results[0][-1])
+
+    def simulate_sides(self, levels):
+        """For each level the message that tells the declared bits: all other entries are drawn."""
+        source, first = DealtReceiver(SEED), FIRST
+        for concerned, splits, declared in levels:
+            if splits == 0:
+                yield []
+                continue
+            _, words = source.take(self.rows, splits.bit_length())
+            pads = pads_of(words, first).view(np.uint8)[:, 0] & 1
+            entries = np.random.default_rng().integers(0, 2, (self.rows, splits + 1), dtype=np.uint8)
+            entries[np.arange(self.rows), concerned + 1] = pads ^ declared
+            yield [MaskedTables(_native.pack_bits(entries.ravel(), 1))]
+            first += self.rows
+
+    def test_rows_elsewhere_are_not_asked_about(self, key):
+        """Rows in nodes whose split the peer did not win choose the empty entry."""
+        owners = self.training(key).results[0][-1].owner
+        assert sum(splits for _, splits, _ in self.sides) == np.count_nonzero(owners == 1) > 0
+        told = [(concerned == NOWHERE, declared) for concerned, splits, declared in self.sides if splits]
+        assert any(elsewhere.any() for elsewhere, _ in told)
+        assert not any(declared[elsewhere].any() for elsewhere, declared in told)
 
     def test_nodes_that_end_early_are_padded(self, key):
         """The number and size of gradient frames depends on depth and trees alone, not on how deep the trees grew."""
@@ -467,9 +514,8 @@ class TestJob:
         yield alignment.Offer(held, 0, 0, 0)
         yield from self.intersection(held, self.rows)
         yield boosting.Columns(2, 0)
-        for won in wins:
+        for _ in wins:
             yield plain_histogram.PlainSums(self.zeros(2, 2, 5))
-            yield boosting.Routes(self.zeros(won, -(-self.used // 8), kind=np.uint8))
 
     def heard_by_passive(self, wins, samples):
         """The same, and how many of the people used train."""
@@ -487,6 +533,21 @@ class TestJob:
             if place % self.job.boosting.max_depth == self.job.boosting.max_depth - 1:
                 yield boosting.Next(1, 1)
 
+    def routing(self, wins):
+        """What each side hears of making correlations and of left and right, from the number of people used and how
+        many splits the bank won on each level."""
+
+        def one(peer):
+            ot = Receiver(peer, SilentReceiver(peer, outputs=LEAST_OUTPUTS))
+            return [learn_sides(ot, np.full(self.used, NOWHERE), won) for won in wins]
+
+        def other(peer):
+            ot = Sender(peer, SilentSender(peer, outputs=LEAST_OUTPUTS))
+            return [tell_sides(ot, np.zeros((won, self.used), dtype=np.bool_)) for won in wins]
+
+        talk = converse(one, other)
+        return sizes(talk.one.heard), sizes(talk.other.heard)
+
     @pytest.mark.parametrize("seed", range(3))
     def test_each_side_hears_what_public_sizes_and_outcomes_say(self, seed):
         done = self.run(seed)
@@ -501,5 +562,9 @@ class TestJob:
         samples = int((done.active.part == TRAIN).sum())
         heard = [(frame.kind, frame.size) for frame in frames if frame.direction == "received"]
         told = [(frame.kind, frame.size) for frame in frames if frame.direction == "sent"]
-        assert heard == sizes(self.heard_by_active(wins))
-        assert told == sizes(self.heard_by_passive(wins, samples))
+        by_active, by_passive = self.routing(wins)
+        routing = {kind for kind, _ in by_active + by_passive}
+        assert [frame for frame in heard if frame[0] in routing] == by_active
+        assert [frame for frame in told if frame[0] in routing] == by_passive
+        assert [frame for frame in heard if frame[0] not in routing] == sizes(self.heard_by_active(wins))
+        assert [frame for frame in told if frame[0] not in routing] == sizes(self.heard_by_passive(wins, samples))

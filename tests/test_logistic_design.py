@@ -115,8 +115,8 @@ def test_with_an_l1_penalty_columns_are_scaled_and_not_turned():
 
 
 def test_a_threshold_is_what_the_penalty_takes_off_in_a_step():
-    """The step that is taken, 2/n rounded down to twelve bits, times l1 T for each column, in whitened units; nothing off
-    the intercept."""
+    """The step that is taken, 2/n rounded down to twelve bits, times l1 T for each column, in whitened units; nothing
+    off the intercept."""
     parameters = LogisticParameters(C=0.25, penalty="elasticnet", l1_ratio=0.5, weight_bound=2.0)
     X = tables("plain", np.random.default_rng(3))
     design = design_of(X, parameters, active=True)

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.stats
+from dealer import DealtReceiver, DealtSender, pads_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from overhearing import kinds, overhear, replay, sizes
@@ -33,13 +34,13 @@ from fedbank.errors import PeerError, PeerGone, UsageError
 from fedbank.party.certificates import Credentials, make_authority, make_party
 from fedbank.protocols import private_histogram, private_parameters
 from fedbank.protocols.histogram import BinMatrix, Ints, Shape
+from fedbank.protocols.oblivious_transfer import FIRST, MaskedChoices, MaskedTables, packed_size
 from fedbank.protocols.private_histogram import (
     MaskedProducts,
     MatrixHolder,
     OuterPublicKey,
     SeedHalf,
     Shared,
-    Shares,
     VectorHolder,
     VectorSecrets,
     Words,
@@ -60,6 +61,7 @@ Spoil = Callable[[bytes], bytes]
 Bytes = npt.NDArray[np.uint8]
 PATIENCE = 60.0
 CONFIDENCE = 1e-6
+SEED = 3  # of dealt correlations, where those that a run makes would be in the way
 
 
 def asking(
@@ -68,7 +70,7 @@ def asking(
     """The vector holder: its vectors, all at once or by calls of so many."""
 
     def role(peer: Peer) -> list[Ints]:
-        holder = VectorHolder(peer, shape, **options)
+        holder = VectorHolder(peer, shape, source=DealtReceiver(SEED), **options)
         return [holder.sums(some) for some in np.split(vectors, np.cumsum(calls or [len(vectors)])[:-1])]
 
     return role
@@ -76,7 +78,7 @@ def asking(
 
 def answering(shape: Shape, matrix: BinMatrix, calls: Sequence[int], **options: Any) -> Callable[[Peer], None]:
     def role(peer: Peer) -> None:
-        holder = MatrixHolder(peer, matrix, shape, **options)
+        holder = MatrixHolder(peer, matrix, shape, source=DealtSender(SEED), **options)
         for count in calls:
             holder.answer(count)
 
@@ -226,7 +228,8 @@ def sharing(shape: Shape, vectors: Ints, **options: Any) -> Callable[[Peer], Any
     def role(peer: Peer) -> Any:
         holder = VectorHolder(peer, shape, **options)
         shares = holder.share(vectors)
-        return SimpleNamespace(shares=shares, sums=receive_opening(peer, shares, holder.parameters), holder=holder)
+        sums = receive_opening(holder.transfers, shares, holder.parameters)
+        return SimpleNamespace(shares=shares, sums=sums, holder=holder)
 
     return role
 
@@ -235,7 +238,7 @@ def sharing_matrix(shape: Shape, matrix: BinMatrix, count: int, **options: Any) 
     def role(peer: Peer) -> Any:
         holder = MatrixHolder(peer, matrix, shape, **options)
         shares = holder.share(count)
-        open_to_vector_holder(peer, shares, holder.parameters)
+        open_to_vector_holder(holder.transfers, shares, holder.parameters)
         return SimpleNamespace(shares=shares, holder=holder)
 
     return role
@@ -323,7 +326,7 @@ def test_vectors_that_do_not_fit_are_refused_and_nothing_is_sent(vectors: Any, s
 
 def test_after_a_refusal_the_holder_still_answers(converse: Converse) -> None:
     def asks(peer: Peer) -> Ints:
-        holder = VectorHolder(peer, SHAPE)
+        holder = VectorHolder(peer, SHAPE, source=DealtReceiver(SEED))
         with pytest.raises(UsageError):
             holder.sums(VECTORS * 2)
         return holder.sums(VECTORS)
@@ -360,11 +363,11 @@ def test_both_ends_state_the_same_scheme(converse: Converse) -> None:
 
 
 def vector_holder(peer: Peer) -> Ints:
-    return VectorHolder(peer, SHAPE).sums(VECTORS)
+    return VectorHolder(peer, SHAPE, source=DealtReceiver(SEED)).sums(VECTORS)
 
 
 def matrix_holder(peer: Peer) -> None:
-    MatrixHolder(peer, MATRIX, SHAPE).answer(len(VECTORS))
+    MatrixHolder(peer, MATRIX, SHAPE, source=DealtSender(SEED)).answer(len(VECTORS))
 
 
 Holder = Callable[[Peer], Any]
@@ -372,11 +375,12 @@ Good = dict[Holder, list[Any]]
 RECEIVES: list[tuple[Holder, int, str]] = [
     (vector_holder, 0, "SeedHalf"),
     (vector_holder, 1, "MaskedProducts"),
-    (vector_holder, 2, "Shares"),
+    (vector_holder, 2, "MaskedTables"),
     (matrix_holder, 0, "SeedHalf"),
     (matrix_holder, 1, "OuterPublicKey"),
     (matrix_holder, 2, "VectorSecrets"),
     (matrix_holder, 3, "Words"),
+    (matrix_holder, 4, "MaskedChoices"),
 ]
 EVERY_RECEIVE = pytest.mark.parametrize(
     ("holder", "at", "kind"), RECEIVES, ids=[f"{holder.__name__} {kind}" for holder, _, kind in RECEIVES]
@@ -504,7 +508,7 @@ def garbage(message: Any) -> Iterator[Message]:
         yield dataclasses.replace(message, **others)
 
 
-@pytest.mark.parametrize("at", [1, 2], ids=["MaskedProducts", "Shares"])
+@pytest.mark.parametrize("at", [1, 2], ids=["MaskedProducts", "MaskedTables"])
 def test_garbage_of_the_right_size_gives_wrong_sums_and_no_crash(at: int, good: Good, saying: Saying) -> None:
     """Any bits encode some share: a semi-honest peer does not send them, and any other spoils its own answer only."""
     for message in garbage(good[vector_holder][at]):
@@ -543,7 +547,9 @@ def expected_frames(shape: Shape, calls: Sequence[int]) -> list[Frame]:
             piece = min(end - asked, p.vectors_together - asked % p.vectors_together)
             frames.append(Frame("sent", "Words", array + 24 + piece * shape.samples * p.sent_bytes))
             asked += piece
-        frames.append(Frame("received", "Shares", array + 24 + count * shape.rows * math.ceil(p.bits / 8)))
+        if values := count * shape.rows:
+            frames.append(Frame("sent", "MaskedChoices", array + 8 + packed_size(values, 2)))
+            frames.append(Frame("received", "MaskedTables", array + 8 + packed_size(values, 4 * (p.bits - 2))))
     return frames
 
 
@@ -635,7 +641,7 @@ def random_bytes(*shape: int) -> Bytes:
 
 
 def simulate_for_matrix_holder(shape: Shape, calls: Sequence[int]) -> list[Message]:
-    """From public sizes alone: uniform residues and uniform words."""
+    """From public sizes alone: uniform residues, uniform words, uniform choices."""
     p = choose(shape)
 
     def some_residues() -> Bytes:
@@ -644,7 +650,7 @@ def simulate_for_matrix_holder(shape: Shape, calls: Sequence[int]) -> list[Messa
 
     messages: list[Message] = [SeedHalf(os.urandom(32)), OuterPublicKey(os.urandom(32), some_residues())]
     asked = 0
-    for end in np.cumsum(calls).tolist():
+    for count, end in zip(calls, np.cumsum(calls).tolist(), strict=True):
         while asked < end:
             left = -asked % p.vectors_together
             if not left:
@@ -653,12 +659,14 @@ def simulate_for_matrix_holder(shape: Shape, calls: Sequence[int]) -> list[Messa
             piece = min(left or p.vectors_together, end - asked)
             messages.append(Words(random_bytes(piece, shape.samples, p.sent_bytes)))
             asked += piece
+        messages.append(MaskedChoices(_native.pack_bits(random_bytes(count * shape.rows) & 3, 2)))
     return messages
 
 
-def simulated_matrix_holder(shape: Shape, sums: Ints, errors: Ints) -> Callable[[Peer], None]:
-    """For the vector holder, whose random tape makes what it says: from its declared output alone, M v and the error in
-    the last place of 4 M v, both (vectors, rows). The answer is a fresh encryption of a uniform w."""
+def simulated_matrix_holder(shape: Shape, sums: Ints) -> Callable[[Peer], None]:
+    """For the vector holder, whose random tape and dealt correlations make what it says: from its declared output
+    alone, M v, (vectors, rows). The answer is a fresh encryption of a uniform w; of each table the entry that w chooses
+    is what w lacks of M v, masked by the vector holder's own pad, and the others are drawn."""
     p = choose(shape)
     layout = layout_of(p)
     empty = np.zeros((p.rows, p.dimension), np.uint64)
@@ -676,11 +684,21 @@ def simulated_matrix_holder(shape: Shape, sums: Ints, errors: Ints) -> Callable[
             peer.send(MaskedProducts(useful, other))
             count = len(sums[part])
             peer.receive(Words, values=(count, p.samples, p.sent_bytes))
-            fourfold = (4 * sums[part] + errors[part]).view(np.uint64)
-            shares.append((fourfold - rounded(w[:count], p)) & np.uint64(2**p.bits - 1))
-        open_to_vector_holder(peer, np.concatenate(shares), p)
+            shares.append(rounded(w[:count], p))
+        peer.receive(MaskedChoices, values=(packed_size(sums.size, 2),))
+        peer.send(MaskedTables(simulated_tables(np.concatenate(shares).ravel(), sums.ravel(), p.bits - 2)))
 
     return role
+
+
+def simulated_tables(shares: Shared, sums: Ints, width: int) -> Bytes:
+    draws, below = np.random.default_rng(), np.uint64(2**width - 1)
+    tables = draws.integers(0, 2**width, (len(shares), 4), dtype=np.uint64)
+    pads = pads_of(DealtReceiver(SEED).take(len(shares), 2)[1], FIRST)[:, 0]
+    lacking = sums.view(np.uint64) - (shares >> np.uint64(2))
+    tables[np.arange(len(shares)), shares & np.uint64(3)] = (lacking ^ pads) & below
+    places = np.arange(width, dtype=np.uint64)
+    return np.packbits((tables[..., None] >> places & np.uint64(1)).astype(np.uint8), bitorder="little")
 
 
 def test_the_matrix_holder_hears_what_its_simulator_makes() -> None:
@@ -695,25 +713,26 @@ def test_the_matrix_holder_hears_what_its_simulator_makes() -> None:
 
 def test_the_vector_holder_hears_what_its_simulator_makes() -> None:
     vectors = np.random.default_rng(6).integers(-100, 101, (21, 40))
-    talk = overhear(sharing(SEEN, vectors), sharing_matrix(SEEN, SEEN_MATRIX, 21))
+    talk = overhear(
+        sharing(SEEN, vectors, source=DealtReceiver(SEED)),
+        sharing_matrix(SEEN, SEEN_MATRIX, 21, source=DealtSender(SEED)),
+    )
     sums = SEEN_MATRIX.times(vectors).reshape(21, -1)
     assert np.array_equal(talk.left.sums, sums)
-    errors = last_place(talk, sums, choose(SEEN))
+    assert len(np.unique(last_place(talk, sums, choose(SEEN)))) > 1  # which the simulator does not know
     tape = Tape()
-    made = overhear(sharing(SEEN, vectors, random=tape), simulated_matrix_holder(SEEN, sums, errors)).left_peer.heard
+    role = sharing(SEEN, vectors, random=tape, source=DealtReceiver(SEED))
+    made = overhear(role, simulated_matrix_holder(SEEN, sums)).left_peer.heard
     assert sizes(made) == sizes(talk.left_peer.heard)
-    found, _ = replay(sharing(SEEN, vectors, random=tape.again()), made)
+    found, _ = replay(sharing(SEEN, vectors, random=tape.again(), source=DealtReceiver(SEED)), made)
     assert np.array_equal(found.sums, sums)
-    theirs = numbers(kinds(made, Shares)[0].values.reshape(21, -1), 3)
-    both = SimpleNamespace(left=found, right=SimpleNamespace(shares=theirs))
-    assert np.array_equal(last_place(both, sums, choose(SEEN)), errors)
 
 
 def simulated_run(**options: Any) -> Any:
     """A simulated run of the same sizes and output as `run`: what either side hears, and the vector holder's shares."""
     sums = SEEN_MATRIX.times(SEEN_VECTORS).reshape(16, -1)
-    errors = np.random.default_rng().integers(-1, 2, sums.shape)
-    talk = overhear(sharing(SEEN, SEEN_VECTORS, **options), simulated_matrix_holder(SEEN, sums, errors))
+    role = sharing(SEEN, SEEN_VECTORS, source=DealtReceiver(SEED), **options)
+    talk = overhear(role, simulated_matrix_holder(SEEN, sums))
     heard = simulate_for_matrix_holder(SEEN, [16])
     return SimpleNamespace(left=talk.left, left_peer=talk.left_peer, right_peer=SimpleNamespace(heard=heard))
 
@@ -737,7 +756,8 @@ HEARD = [
     ("right_peer", Words, "values"),
     ("left_peer", MaskedProducts, "useful"),
     ("left_peer", MaskedProducts, "other"),
-    ("left_peer", Shares, "values"),
+    ("right_peer", MaskedChoices, "values"),
+    ("left_peer", MaskedTables, "values"),
 ]
 
 
@@ -997,14 +1017,15 @@ def test_every_batch_and_every_call_draws_its_own_keys(converse: Converse) -> No
     vectors = np.random.default_rng(2).integers(-7, 8, (sum(calls), 3))
 
     def asks(peer: Peer) -> list[int]:
-        holder, counts = VectorHolder(peer, SHAPE, random=drawn), [len(drawn.given)]
+        holder, counts = VectorHolder(peer, SHAPE, random=drawn, source=DealtReceiver(SEED)), [len(drawn.given)]
         for some in np.split(vectors, np.cumsum(calls)[:-1]):
             holder.sums(some)
             counts.append(len(drawn.given))
         return counts
 
     def answers(peer: Peer) -> list[int]:
-        holder, counts = MatrixHolder(peer, MATRIX, SHAPE, random=answered), [len(answered.given)]
+        source = DealtSender(SEED)
+        holder, counts = MatrixHolder(peer, MATRIX, SHAPE, random=answered, source=source), [len(answered.given)]
         for count in calls:
             holder.answer(count)
             counts.append(len(answered.given))
@@ -1024,7 +1045,10 @@ def test_keys_come_from_the_operating_system(monkeypatch: pytest.MonkeyPatch, co
         assert role.__init__.__kwdefaults__["random"] is os.urandom
     for name in ("default_rng", "seed", "random", "randint"):
         monkeypatch.setattr(np.random, name, lambda *_: pytest.fail("a role drew from numpy's generator"))
-    assert converse(asking(SHAPE, VECTORS), answering(SHAPE, MATRIX, [2])).left[0].tolist() == SUMS
+    talk = converse(
+        lambda peer: VectorHolder(peer, SHAPE).sums(VECTORS), lambda peer: MatrixHolder(peer, MATRIX, SHAPE).answer(2)
+    )
+    assert talk.left.tolist() == SUMS
 
 
 def strings(talk: Any) -> list[bytes]:
@@ -1034,7 +1058,7 @@ def strings(talk: Any) -> list[bytes]:
         for name, value in vars(message).items():
             if isinstance(value, bytes):
                 found += [value] if name == "seed" else []
-            elif not isinstance(message, Shares):
+            elif isinstance(value, np.ndarray):
                 found += [row.tobytes() for row in value.reshape(1 if value.ndim == 1 else len(value), -1)]
     return found + [row.tobytes() for row in talk.right.holder._masks]
 
@@ -1064,7 +1088,7 @@ def test_two_runs_and_a_run_after_a_crash_share_nothing() -> None:
 
 
 def test_the_secrets_of_a_batch_do_not_serve_twice(saying: Saying, good: Good) -> None:
-    holder = VectorHolder(saying(good[vector_holder]), SHAPE)
+    holder = VectorHolder(saying(good[vector_holder]), SHAPE, source=DealtReceiver(SEED))
     holder.sums(VECTORS)
     with pytest.raises(RuntimeError, match="a secret serves one message only"):
         holder._send_words(VECTORS, 0)

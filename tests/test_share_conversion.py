@@ -16,15 +16,18 @@ from test_oblivious_transfer import TWO_PRIMES, Blank, Known, uniform
 import fedbank
 from fedbank import _native
 from fedbank.errors import PeerError, UsageError
+from fedbank.protocols import share_conversion
 from fedbank.protocols.comparison import plan_of
 from fedbank.protocols.oblivious_transfer import FIRST, MaskedChoices, MaskedTables, Receiver, Sender, packed_size
 from fedbank.protocols.share_conversion import (
     receiver_arithmetic,
     receiver_lift,
+    receiver_opened,
     receiver_rounded,
     scaled,
     sender_arithmetic,
     sender_lift,
+    sender_opened,
     sender_rounded,
     truncated,
 )
@@ -238,8 +241,7 @@ def test_without_it_the_last_place_shows_the_error():
         assert set(exact) == {0}
 
 
-def test_the_histograms_case_is_six_messages():
-    """kappa = 45, l = 35: a comparison of 10 bits, and one correlated transfer."""
+def test_rounding_is_a_comparison_and_one_transfer():
     talk, _ = rounded([5] * 100, [3] * 100, 45, 10)
     assert len(talk.left_peer.transcript) == plan_of(10).messages + 2 == 6
 
@@ -248,9 +250,55 @@ def test_the_histograms_case_is_six_messages():
     ("shares", "bits", "dropped"), [([8], 3, 1), ([0], 3, 3), ([0], 3, 0), ([0], 65, 1), ([[0]], 3, 1)]
 )
 def test_roundings_that_do_not_fit(shares, bits, dropped, saying):
-    for function, ot in ((sender_rounded, Sender), (receiver_rounded, Receiver)):
+    for function in (sender_rounded, receiver_rounded, sender_opened, receiver_opened):
+        ot = Sender if function in (sender_rounded, sender_opened) else Receiver
         with pytest.raises(UsageError):
             function(ot(saying([]), None), np.array(shares, np.uint64), bits, dropped)
+
+
+# Opened exactly
+
+
+def opened(numbers, errors, bits, dropped, seed=0):
+    a, b = shared([(v << dropped) + e for v, e in zip(numbers, errors, strict=True)], (2**bits,), seed)
+    return both(
+        lambda ot: sender_opened(ot, a[:, 0], bits, dropped), lambda ot: receiver_opened(ot, b[:, 0], bits, dropped)
+    )
+
+
+@settings(max_examples=80)
+@given(data=st.data(), bits=st.integers(2, 64))
+def test_opening_is_exact_whatever_the_error(data, bits):
+    dropped = data.draw(st.integers(1, min(bits - 1, 8)))
+    half = 2 ** (dropped - 1)
+    number, error = st.integers(0, 2 ** (bits - dropped) - 1), st.integers(1 - half, half - 1)
+    drawn = data.draw(st.lists(st.tuples(number, error), max_size=20))
+    pairs = [*drawn, (0, 1 - half), (0, half - 1), (1, 0)]
+    talk = opened([v for v, _ in pairs], [e for _, e in pairs], bits, dropped)
+    assert talk.left is None
+    assert talk.right.tolist() == [v for v, _ in pairs]
+
+
+def test_every_sharing_of_every_number_modulo_16():
+    cases = list(itertools.product(range(16), range(4), (-1, 0, 1)))
+    a = np.array([mine for mine, _, _ in cases], np.uint64)
+    b = np.array([(4 * v + e - mine) % 16 for mine, v, e in cases], np.uint64)
+    talk = both(lambda ot: sender_opened(ot, a, 4, 2), lambda ot: receiver_opened(ot, b, 4, 2))
+    assert talk.right.tolist() == [v for _, v, _ in cases]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9])
+def test_large_openings_are_parted(count, monkeypatch):
+    monkeypatch.setattr(share_conversion, "ENTRIES_TOGETHER", 4 << 3)
+    talk = opened(range(count), [1] * count, 20, 2)
+    assert talk.right.tolist() == list(range(count))
+    assert len(talk.left_peer.transcript) == 2 * -(-count // 8)
+
+
+def test_more_bits_than_a_table_has_entries_are_not_opened(saying):
+    for function, ot in ((sender_opened, Sender), (receiver_opened, Receiver)):
+        with pytest.raises(UsageError, match="1 to 8 bits of 40 are dropped, not 9"):
+            function(ot(saying([]), None), np.zeros(1, np.uint64), 40, 9)
 
 
 # A bad peer at every receive
@@ -263,8 +311,9 @@ ROLES = {
     "lift": (lambda ot: sender_lift(ot, A, (17,), (97,)), lambda ot: receiver_lift(ot, B, (17,), (97,))),
     "arithmetic": (lambda ot: sender_arithmetic(ot, S, (97,)), lambda ot: receiver_arithmetic(ot, T, (97,))),
     "rounded": (lambda ot: sender_rounded(ot, WIDE_A, 45, 10), lambda ot: receiver_rounded(ot, WIDE_B, 45, 10)),
+    "opened": (lambda ot: sender_opened(ot, WIDE_A, 45, 2), lambda ot: receiver_opened(ot, WIDE_B, 45, 2)),
 }
-RECEIVES = {"lift": 1, "arithmetic": 1, "rounded": 3}
+RECEIVES = {"lift": 1, "arithmetic": 1, "rounded": 3, "opened": 1}
 every_receive = pytest.mark.parametrize(
     ("name", "side", "at"),
     [(name, side, at) for name, count in RECEIVES.items() for side in (0, 1) for at in range(count)],
@@ -378,3 +427,67 @@ class TestRounded:
         one, other = rounded([5] * 50, [511] * 50, 45, 10)[0], rounded([0] * 50, [0] * 50, 45, 10)[0]
         for side in ("left_peer", "right_peer"):
             assert sizes(getattr(one, side).heard) == sizes(getattr(other, side).heard)
+
+
+def open_run(e=1, left=DealtSender, right=DealtReceiver):
+    """Always 5, shared at random as 4 * 5 + e modulo 2^10: the results have 8 bits."""
+    b = np.random.default_rng(3).integers(0, 2**10, COUNT, dtype=np.uint64)
+    a = (np.uint64(20 + e) - b) & np.uint64(2**10 - 1)
+    talk = overhear(
+        lambda peer: sender_opened(Sender(peer, left(SEED)), a, 10, 2),
+        lambda peer: receiver_opened(Receiver(peer, right(SEED)), b, 10, 2),
+    )
+    return talk, b
+
+
+class TestOpened:
+    """The receiver's own correlations are part of its view: it tries its own pad on every entry."""
+
+    @staticmethod
+    def pads():
+        return pads_of(DealtReceiver(SEED).take(COUNT, 2)[1], FIRST).view(np.uint8)[:, 0]
+
+    def simulate(self, b):
+        """From v and b: the chosen entry is v - b_high, masked by the own pad; the others are drawn."""
+        tables = np.random.default_rng().integers(0, 2**8, (COUNT, 4), dtype=np.uint8)
+        tables[np.arange(COUNT), b & np.uint64(3)] = (np.uint64(5) - (b >> np.uint64(2))).astype(np.uint8) ^ self.pads()
+        return [MaskedTables(tables.ravel())]
+
+    def others(self, heard, b):
+        """The entries that were not chosen, less b_high: with a known mask they are v or v - 1, v or v + 1, as a_low
+        says; and a_low and b_low are e."""
+        tables = heard[0].values.reshape(COUNT, 4) ^ self.pads()[:, None]
+        tables += (b >> np.uint64(2)).astype(np.uint8)[:, None]
+        return tables[np.arange(4) != (b & np.uint64(3))[:, None]]
+
+    def test_the_receiver_hears_what_its_simulator_makes(self):
+        talk, b = open_run()
+        simulated = self.simulate(b)
+        assert sizes(simulated) == sizes(talk.right_peer.heard)
+        found, _ = replay(lambda peer: receiver_opened(Receiver(peer, DealtReceiver(SEED)), b, 10, 2), simulated)
+        assert set(found.tolist()) == set(talk.right.tolist()) == {5}
+
+    @pytest.mark.parametrize("e", [-1, 0, 1])
+    def test_what_was_not_chosen_is_uniform_really_and_simulated(self, e):
+        talk, b = open_run(e)
+        assert uniform(self.others(talk.right_peer.heard, b), 256)
+        assert uniform(self.others(self.simulate(b), b), 256)
+
+    @pytest.mark.parametrize(("e", "below"), [(-1, 1 / 4), (0, 1 / 12), (1, 0)])
+    def test_without_the_masks_it_tells_the_error(self, e, below):
+        talk, b = open_run(e, left=Known)
+        others = self.others(talk.right_peer.heard, b)
+        assert not uniform(others, 256)
+        assert set(others.tolist()) <= {4, 5, 6}
+        assert np.mean(others == 4) == pytest.approx(below, abs=0.02)
+
+    def test_the_senders_simulator_draws_the_choices(self):
+        talk, b = open_run()
+        drawn = np.random.default_rng().integers(0, 256, packed_size(COUNT, 2), dtype=np.uint8)
+        simulated = [MaskedChoices(drawn)]
+        assert sizes(simulated) == sizes(talk.left_peer.heard)
+        for heard, expected in ((talk.left_peer.heard, True), (simulated, True)):
+            assert uniform(_native.unpack_bits(heard[0].values, COUNT, 2), 4) is expected
+        bare, _ = open_run(right=Blank)
+        choices = _native.unpack_bits(bare.left_peer.heard[0].values, COUNT, 2)
+        assert np.array_equal(choices, b.astype(np.uint8) & 3)

@@ -11,21 +11,24 @@ a passive party does not hold count as missing there, and the active party adds 
    passive -> active: for every column and bin the sums G, H of the node.
 3. The active party finds the best split over its own columns and all peers' (`trees.best_split`).
    active -> passive: node, column number, bin and missing direction of the splits that this party won.
-   passive -> active: one bit per aligned row and split: left or right.
+   passive -> active: left or right for every aligned row in one of their nodes, by oblivious transfer
+   (`private_routing`): one transfer a row, the active party choosing by the row's node.
 4. After the last level leaves get -eta G / (H + lambda).  active -> passive: whether another tree follows, trees kept.
 
 Who learns what
 ---------------
 active  : number of columns of each passive party (by blinded number, not name); G and H of every bin, node and column
-          of theirs; the left/right bit of every aligned row for each split that they won. Exact sums in small nodes
-          give rows away, and many trees determine the bins in principle (level `splits` will not open them).
+          of theirs; for each split that they won the left/right bit of the aligned rows in its node, of no other row.
+          Exact sums in small nodes give rows away, and many trees determine the bins in principle (level `splits` will
+          not open them).
 passive : which aligned rows train, validate, test; number of trees, when training stopped, trees kept; which of its
           columns won at which node, bin and missing direction. Never which row is in which node, a label, a gradient,
           or another party's columns.
 An active party colluding with one passive party learns about another one what the active party alone learns.
 
-Assumptions: semi-honest parties; those of the histogram engine. Sources: Chen and Guestrin 2016; SecureBoost, Cheng et
-al. 2019, whose sample positions per node this protocol does not disclose. Held by `tests/test_boosting.py` (equality
+Assumptions: semi-honest parties; those of the histogram engine, of `private_routing` and of the correlations under it
+(`vole`). Sources: Chen and Guestrin 2016; SecureBoost, Cheng et al. 2019, whose sample positions per node this protocol
+does not disclose. Held by `tests/test_boosting.py` (equality
 with an independent reference), `tests/test_disclosure.py` (simulators).
 """
 
@@ -62,6 +65,9 @@ from fedbank.models.trees import (
     leaf_weight,
 )
 from fedbank.protocols.histogram import BinMatrix, Ints, MatrixHolder, Shape, VectorHolder
+from fedbank.protocols.oblivious_transfer import Receiver, ReceiverSource, Sender, SenderSource
+from fedbank.protocols.private_routing import NOWHERE, learn_sides, tell_sides
+from fedbank.protocols.vole import LEAST_OUTPUTS, MOST_OUTPUTS, SilentReceiver, SilentSender
 from fedbank.talk.codec import I64, U8, Message, Most
 from fedbank.talk.peer import Peer
 
@@ -115,7 +121,7 @@ class Winners(Message):
 
 @dataclass(frozen=True, repr=False)
 class Routes(Message):
-    """Passive -> active: left/right bits, packed (splits, rows / 8); reveals: them, for all aligned rows."""
+    """Passive -> active: left/right bits of people to score, packed (splits, rows / 8); reveals: them, for all rows."""
 
     bits: U8
 
@@ -144,6 +150,21 @@ class Partner:
         return np.arange(rows) if self.rows is None else self.rows
 
 
+@dataclass(frozen=True)
+class _Met:
+    """A passive party in a training: its histograms, the training rows that they are over (None for all rows in the
+    table's order), and the transfers by which it tells left from right."""
+
+    partner: Partner
+    holder: VectorHolder
+    asked: Ints | None
+    ot: Receiver
+
+    @property
+    def peer(self) -> Peer:
+        return self.partner.peer
+
+
 def active(
     partners: Sequence[Partner],
     engine: VectorEngine,
@@ -153,6 +174,8 @@ def active(
     parameters: BoostingParameters,
     *,
     state: ActiveState | None = None,
+    sources: Sequence[ReceiverSource] | None = None,
+    threads: int = 1,
 ) -> Iterator[ActiveState]:
     """The party with the labels. Yields its state after each tree; the caller stores it.
 
@@ -165,6 +188,9 @@ def active(
     part : uint8 (rows,), `TRAIN`, `VALIDATION` or another part of `evaluation.split_rows`
     parameters : as agreed
     state : where to go on; the last one yielded holds the model
+    sources : correlations for the transfers, one of each partner; by default they are made with the peer, anew for
+        every training
+    threads : threads of the native core for them
 
     Raises
     ------
@@ -178,15 +204,18 @@ def active(
     bins = Bins.of(features[train], parameters.max_bin)
     own = BinMatrix(bins.codes(features), bins.width)
     state = state or first_active_state(labels, train, parameters)
-    holders = [_meet_passive(partner, engine, part, state, parameters) for partner in partners]
-    asked = [_asked(partner, train) for partner in partners]
+    given: Sequence[ReceiverSource | None] = sources or [None] * len(partners)
+    met = [
+        _meet_passive(partner, engine, part, state, parameters, source, threads)
+        for partner, source in zip(partners, given, strict=True)
+    ]
     while another_tree(state, parameters):
         drawn = _drawn(train, parameters, state.trees)
-        grower = _Tree(partners, holders, asked, own, gradients(state.margin, labels, parameters), drawn, parameters)
+        grower = _Tree(met, own, gradients(state.margin, labels, parameters), drawn, parameters)
         state = with_tree(state, grower.grow(bins), labels, part == VALIDATION, parameters)
-        for partner in partners:
-            partner.peer.send(Next(another_tree(state, parameters), state.kept))
-            partner.peer.progress("grow trees", state.trees, parameters.trees)
+        for one in met:
+            one.peer.send(Next(another_tree(state, parameters), state.kept))
+            one.peer.progress("grow trees", state.trees, parameters.trees)
         yield state
 
 
@@ -198,8 +227,11 @@ def passive(
     *,
     blinding: Ints | None = None,
     state: PassiveState | None = None,
+    source: SenderSource | None = None,
+    threads: int = 1,
 ) -> Iterator[PassiveState]:
-    """A party without labels. Yields its state after each tree; parameters as in `active`.
+    """A party without labels. Yields its state after each tree; parameters as in `active`, `source` facing one of its
+    `sources`.
 
     `blinding` orders the columns as the active party sees them; drawn at random if not given.
     """
@@ -213,9 +245,11 @@ def passive(
     codes = bins.codes(features)
     matrix = BinMatrix(np.ascontiguousarray(codes[state.blinding][:, train]), bins.width)
     holder = engine(peer, matrix, _shape(matrix.codes.shape[1], columns, parameters))
+    source = source or SilentSender(peer, threads=threads, outputs=_made_together(rows, parameters))
+    ot = Sender(peer, source, threads=threads)
     more = terms.more
     while more:
-        state = _passive_tree(peer, holder, codes, bins, parameters, state)
+        state = _passive_tree(ot, holder, codes, bins, parameters, state)
         ahead = peer.receive(Next)
         more, state = ahead.more, replace(state, kept=ahead.kept)
         peer.progress("grow trees", state.trees, parameters.trees)
@@ -244,17 +278,13 @@ class _Tree:
 
     def __init__(
         self,
-        partners: Sequence[Partner],
-        holders: Sequence[VectorHolder],
-        asked: Sequence[Ints | None],
+        met: Sequence[_Met],
         own: BinMatrix,
         derivatives: Quantised,
         drawn: Bits,
         parameters: BoostingParameters,
     ):
-        self._partners = partners
-        self._holders = holders
-        self._asked = asked
+        self._met = met
         self._own = own
         self._derivatives = derivatives.within(drawn)
         self._rows = len(drawn)
@@ -295,7 +325,7 @@ class _Tree:
         for at, node in enumerate(asked):
             if (members := self._members.get(node)) is not None:
                 vectors[2 * at : 2 * at + 2, members] = self._derivatives[:, members]
-        theirs = (self._ask_sums(vectors, *pair) for pair in zip(self._asked, self._holders, strict=True))
+        theirs = (self._ask_sums(vectors, one.asked, one.holder) for one in self._met)
         found = [self._own.times(vectors), *theirs]
         left = [sums.reshape(len(asked), 2, *sums.shape[1:]) for sums in found]
         if level == 0:
@@ -311,18 +341,16 @@ class _Tree:
 
     def _route(self, splits: dict[int, tuple[int, Split]], bins: Bins) -> None:
         """Record the winning splits, tell each to its owner, and send every row left or right."""
-        left = {
-            node: _goes_left(self._own.codes[split.feature], split.code, split.missing_left, bins.missing)
-            for node, (owner, split) in splits.items()
-            if owner == 0
-        }
-        for owner, partner in enumerate(self._partners, start=1):
-            won = {node: split for node, (winner, split) in splits.items() if winner == owner}
-            left.update(zip(won, self._ask_routes(partner, won), strict=True))
+        left = np.zeros(self._rows, dtype=np.bool_)
+        for owner, one in enumerate(self._met, start=1):
+            left |= self._ask_sides(one, {node: split for node, (winner, split) in splits.items() if winner == owner})
         for node, (owner, split) in splits.items():
             self._record(node, owner, split, bins)
             members = self._members.pop(node)
-            goes_left = left[node][members]
+            goes_left = left[members]
+            if owner == 0:
+                own = self._own.codes[split.feature, members]
+                goes_left = _goes_left(own, split.code, split.missing_left, bins.missing)
             self._members[2 * node + 1], self._members[2 * node + 2] = members[goes_left], members[~goes_left]
 
     def _ask_sums(self, vectors: Ints, asked: Ints | None, holder: VectorHolder) -> Ints:
@@ -333,17 +361,23 @@ class _Tree:
         outside = vectors.sum(axis=1) - inside.sum(axis=1)
         return np.concatenate([sums[..., :-1], sums[..., -1:] + outside[:, None, None]], axis=2)
 
-    def _ask_routes(self, partner: Partner, won: dict[int, Split]) -> Bits:
-        missing_left = np.array([split.missing_left for split in won.values()], dtype=np.bool_)
-        partner.peer.send(
+    def _ask_sides(self, one: _Met, won: dict[int, Split]) -> Bits:
+        """Which rows in the nodes of a party's splits go left, bool (rows,), False in other nodes; people whom it does
+        not hold go the missing way."""
+        one.peer.send(
             Winners(
                 np.array(list(won), dtype=np.int64),
                 np.array([split.feature for split in won.values()], dtype=np.int64),
                 np.array([split.code for split in won.values()], dtype=np.int64),
-                missing_left.astype(np.uint8),
+                np.array([split.missing_left for split in won.values()], dtype=np.uint8),
             )
         )
-        return _receive_routes(partner, missing_left, self._rows)
+        concerned, left = np.full(self._rows, NOWHERE), np.zeros(self._rows, dtype=np.bool_)
+        for at, (node, split) in enumerate(won.items()):
+            concerned[self._members[node]], left[self._members[node]] = at, split.missing_left
+        places = one.partner.places(self._rows)
+        left[places] = learn_sides(one.ot, concerned[places], len(won))
+        return left
 
     def _record(self, node: int, owner: int, split: Split, bins: Bins) -> None:
         tree = self._tree
@@ -354,7 +388,7 @@ class _Tree:
 
 
 def _passive_tree(
-    peer: Peer,
+    ot: Sender,
     holder: MatrixHolder,
     codes: Parts,
     bins: Bins,
@@ -366,11 +400,11 @@ def _passive_tree(
         nodes = 2**level
         holder.answer(2 if level == 0 else nodes)  # g and h of each left sibling
         most = (Most(nodes),)
-        won = peer.receive(Winners, nodes=most, columns=most, codes=most, missing_left=most)
-        _check_winners(peer, won, level, len(codes), bins)
+        won = ot.peer.receive(Winners, nodes=most, columns=most, codes=most, missing_left=most)
+        _check_winners(ot.peer, won, level, len(codes), bins)
         columns = state.blinding[won.columns]
         left = _goes_left(codes[columns], won.codes[:, None], won.missing_left[:, None] == 1, bins.missing)
-        peer.send(Routes(_pack(left)))
+        tell_sides(ot, left)
         thresholds = [bins.threshold(int(j), int(code)) for j, code in zip(columns, won.codes, strict=True)]
         state = replace(
             state,
@@ -407,8 +441,14 @@ def _asked(partner: Partner, train: Bits) -> Ints | None:
 
 
 def _meet_passive(
-    partner: Partner, engine: VectorEngine, part: Parts, state: ActiveState, parameters: BoostingParameters
-) -> VectorHolder:
+    partner: Partner,
+    engine: VectorEngine,
+    part: Parts,
+    state: ActiveState,
+    parameters: BoostingParameters,
+    source: ReceiverSource | None,
+    threads: int,
+) -> _Met:
     peer, held = partner.peer, part[partner.places(len(part))]
     peer.send(Terms(held, state.trees, another_tree(state, parameters)))
     theirs = peer.receive(Columns)
@@ -416,13 +456,20 @@ def _meet_passive(
         raise PeerError(f"Frame Columns from {peer.name}: expected at most {MOST_COLUMNS}, found {theirs.count}.")
     _check_same_tree(peer, state.trees, theirs.trees)
     samples = int(np.count_nonzero(held == TRAIN))
-    return engine(peer, _shape(samples, theirs.count, parameters))
+    holder = engine(peer, _shape(samples, theirs.count, parameters))
+    source = source or SilentReceiver(peer, threads=threads, outputs=_made_together(len(held), parameters))
+    return _Met(partner, holder, _asked(partner, part == TRAIN), Receiver(peer, source, threads=threads))
 
 
 def _shape(samples: int, columns: int, parameters: BoostingParameters) -> Shape:
     """The public sizes of a training's histograms: a level asks for g and h of half its nodes, so 2^depth a tree."""
     vectors = parameters.trees * 2**parameters.max_depth
     return Shape(samples, columns, parameters.max_bin + 1, parameters.bound, vectors)
+
+
+def _made_together(rows: int, parameters: BoostingParameters) -> int:
+    """Correlations that are made at once: no more of a size than a small training may need of it."""
+    return min(MOST_OUTPUTS, max(LEAST_OUTPUTS, rows * parameters.trees))
 
 
 def _check_same_tree(peer: Peer, ours: int, theirs: int) -> None:

@@ -159,11 +159,10 @@ def _trees_disclosed(job: Job, half: ActiveHalf | PassiveHalf, passive: str) -> 
     yield Disclosed(
         "train",
         job.active,
-        f"gradient sums of each bin and column of {passive}, by node (level histograms)"
-        + ("; up to one bit a sum about the bins' errors" if job.engine.name == "hint" else ""),
+        f"gradient sums of each bin and column of {passive}, by node (level histograms)",
         f"{count} training(s) of up to {trees} trees, {2**depth - 1} nodes each",
     )
-    bits = f"left/right bit of every common person for each split won by {passive}"
+    bits = f"left/right bit, for each split won by {passive}, of the common people in its node"
     yield Disclosed("train", job.active, bits, f"{won} splits in the model")
     wins = "node, bin and missing direction of its winning splits; rows used; trees grown and kept"
     yield Disclosed("train", passive, wins, f"{won} splits in the model")

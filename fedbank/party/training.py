@@ -67,7 +67,16 @@ def train_active(peers: Mapping[str, Peer], table: Table, setting: Setting) -> A
         part, folds = split(aligned, job)
     engine = _vector_engine(setting)
     with steps("train together"):
-        trees = boosting.active(partners, engine, aligned.features, labels_of(aligned), part, job.boosting, state=state)
+        trees = boosting.active(
+            partners,
+            engine,
+            aligned.features,
+            labels_of(aligned),
+            part,
+            job.boosting,
+            state=state,
+            threads=setting.threads,
+        )
         last = _last(trees, setting, state)
     margins: dict[str, Floats] = {}
     for name, members, own_columns in _views(job, partners):
@@ -98,12 +107,16 @@ def train_passive(peer: Peer, table: Table, setting: Setting, party: str) -> Pas
     features, blinding = table.features[rows], _blinding(setting, table.names)
     with steps("train together"):
         engine = _matrix_engine(setting)
-        trees = boosting.passive(peer, engine, features, job.boosting, blinding=blinding, state=state)
+        trees = boosting.passive(
+            peer, engine, features, job.boosting, blinding=blinding, state=state, threads=setting.threads
+        )
         last = _last(trees, setting, state)
     for name in (party, TOGETHER) if job.compare_alone else (TOGETHER,):
         with steps(f"judge {name}"):
             for _ in range(trainings(job, name)):
-                _last(boosting.passive(peer, engine, features, job.boosting, blinding=blinding))
+                _last(
+                    boosting.passive(peer, engine, features, job.boosting, blinding=blinding, threads=setting.threads)
+                )
     half = boosting.passive_half(last, table.names, model_name(job, run), party, job.active)
     return PassiveResult(half, common, len(rows), max(tree, 0))
 

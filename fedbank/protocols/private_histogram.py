@@ -14,25 +14,28 @@ vector holder. All sizes are those of `private_parameters.choose`; q = 2^64, T =
 2. For every vector, vector holder -> matrix holder: the top bytes of c = A s + e + Delta 4 v mod q.
    matrix holder: u = M c, a plain histogram, rounded to Z_T. Its share is u + rho, the vector holder's is w: their sum
    is T / 2^l (4 M v) and a small error. Both round their shares to Z_(2^l): their sum is 4 M v, off by one at most.
-3. To open to the vector holder, a step of its own: matrix holder -> vector holder: its rounded share. The two guard
-   bits of the sum are rounded away, M v is exact.
+3. To open to the vector holder, a step of its own: the two guard bits are rounded away by one transfer of one of four a
+   value (`share_conversion.receiver_opened`), the vector holder choosing by the guard bits of its share. It learns
+   M v, exactly, and no bit below.
 
 Who learns what
 ---------------
-vector holder : from 0 to 2 nothing: w is uniform. From 3, M v; and with its own s, e and v, the error in the last place
-                of 4 M v: up to one bit a value about M e and the rounding of H
-matrix holder : the number of vectors and of samples, and their declared bound; c and Enc(s) are pseudorandom
+vector holder : from 0 to 2 nothing: w is uniform. From 3, M v; nothing about M e or the rounding of H
+matrix holder : the number of vectors and of samples, and their declared bound; c, Enc(s) and the choices of 3 are
+                pseudorandom
 
-Assumptions: semi-honest parties; RLWE at both parameter sets (`lattice_security`). No s, e, rho or randomness of an
-encryption serves two messages: they live in memory only, are drawn from the operating system's generator through
-ChaCha20, and a secret refuses its second use. Sources: our own, after SimplePIR's hint (Henzinger et al. 2023), BFV
-(Fan and Vercauteren 2012), flooding (Gentry 2009). Security argument and warnings:
+Assumptions: semi-honest parties; RLWE at both parameter sets (`lattice_security`); for 3 those of
+`oblivious_transfer` and of the correlations under it (`vole`), which are made when the first sum is opened. No s, e,
+rho or randomness of an encryption serves two messages: they live in memory only, are drawn from the operating system's
+generator through ChaCha20, and a secret refuses its second use. Sources: our own, after SimplePIR's hint (Henzinger et
+al. 2023), BFV (Fan and Vercauteren 2012), flooding (Gentry 2009). Security argument and warnings:
 `docs/protocols/private-histogram.md`. Held by `tests/test_private_histogram.py` (equality, simulators) and
 `tests/test_private_dangers.py`.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, MutableMapping
@@ -44,8 +47,10 @@ import numpy.typing as npt
 from fedbank import _native
 from fedbank.errors import PeerError, UsageError
 from fedbank.protocols.histogram import BinMatrix, Ints, Scheme, Shape
+from fedbank.protocols.oblivious_transfer import Receiver, ReceiverSource, Sender, SenderSource
 from fedbank.protocols.private_parameters import Parameters, choose
-from fedbank.protocols.share_conversion import truncated
+from fedbank.protocols.share_conversion import receiver_opened, sender_opened, truncated
+from fedbank.protocols.vole import LEAST_OUTPUTS, MOST_OUTPUTS, SilentReceiver, SilentSender
 from fedbank.talk.codec import U8, Message
 from fedbank.talk.peer import Peer
 
@@ -54,7 +59,6 @@ __all__ = [
     "MatrixHolder",
     "OuterPublicKey",
     "SeedHalf",
-    "Shares",
     "VectorHolder",
     "VectorSecrets",
     "Words",
@@ -109,14 +113,6 @@ class Words(Message):
     values: U8
 
 
-@dataclass(frozen=True, repr=False)
-class Shares(Message):
-    """Matrix holder -> vector holder: its shares of the sums, (vectors, rows, bytes); reveals: the sums, and up to one
-    bit a value about M e and the rounding of H."""
-
-    values: U8
-
-
 class VectorHolder:
     """The active party's end.
 
@@ -126,6 +122,7 @@ class VectorHolder:
     half : this side's half of the seed of A, 32 bytes; the same one again lets the peer use its hint again
     threads : of the native core
     random : where keys come from
+    source : correlations for step 3; by default they are made with the peer, when the first sum is opened
 
     Attributes
     ----------
@@ -133,13 +130,21 @@ class VectorHolder:
     """
 
     def __init__(
-        self, peer: Peer, shape: Shape, *, half: bytes | None = None, threads: int = 1, random: Random = os.urandom
+        self,
+        peer: Peer,
+        shape: Shape,
+        *,
+        half: bytes | None = None,
+        threads: int = 1,
+        random: Random = os.urandom,
+        source: ReceiverSource | None = None,
     ):
         self.parameters = choose(shape)
         self._peer = peer
         self._shape = shape
         self._threads = threads
         self._random = random
+        self._source = source
         self._layout = layout_of(self.parameters)
         self._batches = 0
         self._used = self.parameters.vectors_together  # vectors of the current batch; there is none yet
@@ -156,7 +161,14 @@ class VectorHolder:
     def sums(self, vectors: Ints) -> Ints:
         """Learn the sums, int64 (vectors, features, width): shares, then opened to this side."""
         shares = self.share(vectors)
-        return receive_opening(self._peer, shares, self.parameters).reshape(len(vectors), *self._grid)
+        return receive_opening(self.transfers, shares, self.parameters).reshape(len(vectors), *self._grid)
+
+    @functools.cached_property
+    def transfers(self) -> Receiver:
+        """What sums are opened by, for the life of this holder."""
+        peer, threads, together = self._peer, self._threads, _made_together(self.parameters)
+        source = self._source or SilentReceiver(peer, random=self._random, threads=threads, outputs=together)
+        return Receiver(peer, source, threads=threads)
 
     def share(self, vectors: Ints) -> Shared:
         """Return this side's shares of 4 M v modulo 2^l, uint64 (vectors, rows), off by one in the last place at most.
@@ -226,6 +238,7 @@ class MatrixHolder:
         hints: Hints | None = None,
         threads: int = 1,
         random: Random = os.urandom,
+        source: SenderSource | None = None,
     ):
         self.parameters = choose(shape)
         _check_matrix(matrix, shape)
@@ -234,6 +247,7 @@ class MatrixHolder:
         self._width = matrix.width
         self._threads = threads
         self._random = random
+        self._source = source
         self._layout = layout_of(self.parameters)
         self._batches = 0
         self._used = self.parameters.vectors_together  # vectors of the current batch; there is none yet
@@ -249,7 +263,15 @@ class MatrixHolder:
 
     def answer(self, count: int) -> None:
         """Answer one call of the peer's `sums` with `count` vectors: shares, then opened to the peer."""
-        open_to_vector_holder(self._peer, self.share(count), self.parameters)
+        shares = self.share(count)
+        open_to_vector_holder(self.transfers, shares, self.parameters)
+
+    @functools.cached_property
+    def transfers(self) -> Sender:
+        """Facing the vector holder's."""
+        peer, threads, together = self._peer, self._threads, _made_together(self.parameters)
+        source = self._source or SilentSender(peer, random=self._random, threads=threads, outputs=together)
+        return Sender(peer, source, threads=threads)
 
     def share(self, count: int) -> Shared:
         """Return this side's shares modulo 2^l, uint64 (count, rows), facing the peer's `share`."""
@@ -296,22 +318,16 @@ class MatrixHolder:
         self._batches += 1
 
 
-def open_to_vector_holder(peer: Peer, shares: Shared, parameters: Parameters) -> None:
-    """Step 3 at the matrix holder: give the sums away. Facing `receive_opening`."""
-    size = _share_bytes(parameters)
-    peer.send(Shares(np.ascontiguousarray(shares[..., None].view(np.uint8)[..., :size])))
+def open_to_vector_holder(ot: Sender, shares: Shared, parameters: Parameters) -> None:
+    """Step 3 at the matrix holder: give the sums away, nothing else. Facing `receive_opening`."""
+    sender_opened(ot, shares.reshape(-1), parameters.bits, GUARD_BITS)
 
 
-def receive_opening(peer: Peer, shares: Shared, parameters: Parameters) -> Ints:
+def receive_opening(ot: Receiver, shares: Shared, parameters: Parameters) -> Ints:
     """Step 3 at the vector holder: the sums M v, int64 in the shape of `shares`."""
-    size = _share_bytes(parameters)
-    values = peer.receive(Shares, values=(*shares.shape, size)).values
-    theirs = np.zeros((*shares.shape, 8), dtype=np.uint8)
-    theirs[..., :size] = values
-    spare = np.uint64(64 - parameters.bits)
-    total = (shares + theirs.view(np.uint64)[..., 0]) << spare
-    sums = total.view(np.int64) >> np.int64(64 - parameters.bits)  # signed, modulo 2^l
-    return np.asarray((sums + (1 << (GUARD_BITS - 1))) >> GUARD_BITS, dtype=np.int64)
+    spare = np.uint64(64 - parameters.bits + GUARD_BITS)
+    sums = receiver_opened(ot, shares.reshape(-1), parameters.bits, GUARD_BITS) << spare
+    return np.asarray(sums.view(np.int64) >> spare.astype(np.int64), dtype=np.int64).reshape(shares.shape)
 
 
 def layout_of(parameters: Parameters) -> _native.Layout:
@@ -375,5 +391,6 @@ def _within(vectors: Ints, bound: int) -> bool:
     return vectors.size == 0 or (int(vectors.max()) <= bound and int(vectors.min()) >= -bound)
 
 
-def _share_bytes(parameters: Parameters) -> int:
-    return (parameters.bits + 7) // 8
+def _made_together(parameters: Parameters) -> int:
+    """Correlations that are made at once: no more than the job may need."""
+    return min(MOST_OUTPUTS, max(LEAST_OUTPUTS, parameters.rows * parameters.vectors or MOST_OUTPUTS))

@@ -16,11 +16,14 @@ scaled        m to 2^k, local: each side takes round(share 2^k / m). x 2^k / m, 
 *_rounded     2^k to 2^(k-f) for numbers 2^f v + e, |e| < 2^(f-1): shares of v itself, exact. The sender adds 2^(f-1);
               the high parts, and the carry of the low f bits: [2^f - 1 - a_low < b_low], a comparison of f bits, then
               *_arithmetic. What is opened afterwards says nothing about e.
+*_opened      the same for f of 1 to 8, but v is opened to the receiver at once: with a = 2^f a_high + a_low, 2^(f-1)
+              added as above, one transfer of one of 2^f, entry j being a_high + [a_low + j >= 2^f]. The receiver
+              chooses by b_low: its entry and b_high add up to v.
 
 Who learns what
 ---------------
 sender   : nothing (it hears uniform corrections)
-receiver : nothing (it hears entries whose unmasked one is uniform: its share)
+receiver : nothing (it hears entries whose unmasked one is uniform: its share); from *_opened v, nothing of e
 both     : a share each of what is stated above, with its stated error
 
 Assumptions: those of `oblivious_transfer.py` and `comparison.py`; shares modulo another number than a power of two are
@@ -30,7 +33,7 @@ Sources: `docs/protocols/comparison.md`. Held by `tests/test_share_conversion.py
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,10 +46,12 @@ from fedbank.protocols.oblivious_transfer import Receiver, Sender, modulus_array
 __all__ = [
     "receiver_arithmetic",
     "receiver_lift",
+    "receiver_opened",
     "receiver_rounded",
     "scaled",
     "sender_arithmetic",
     "sender_lift",
+    "sender_opened",
     "sender_rounded",
     "truncated",
 ]
@@ -56,6 +61,8 @@ Bytes = npt.NDArray[np.uint8]
 Moduli = Sequence[int]
 
 MOST_ROUNDED = 63
+MOST_OPENED = 8  # a transfer has 256 entries at most
+ENTRIES_TOGETHER = 1 << 20  # of the tables of one exchange
 
 
 def truncated(shares: Words, bits: int, dropped: int) -> Words:
@@ -138,6 +145,33 @@ def receiver_rounded(ot: Receiver, shares: Words, bits: int, dropped: int) -> Wo
     return _sum((shares >> np.uint64(dropped))[:, None], receiver_arithmetic(ot, carry, target), target)[:, 0]
 
 
+def sender_opened(ot: Sender, shares: Words, bits: int, dropped: int) -> None:
+    """Let the peer learn v of shared numbers 2^dropped v + e, |e| < 2^(dropped - 1), and nothing about e.
+
+    `shares`: a, uint64 (count,), below 2^bits; `bits`: up to 64; 1 <= `dropped` < bits, 8 at most.
+    """
+    _check_opened(shares, bits, dropped)
+    a = (shares + np.uint64(1 << (dropped - 1))) & _ones(bits)
+    low, high, choices = a & _ones(dropped), a >> np.uint64(dropped), np.arange(1 << dropped, dtype=np.uint64)
+    for some in _exchanges(len(shares), dropped):
+        carry = (low[some, None] + choices) >> np.uint64(dropped)
+        ot.chosen((high[some, None] + carry) & _ones(bits - dropped), bits - dropped)
+
+
+def receiver_opened(ot: Receiver, shares: Words, bits: int, dropped: int) -> Words:
+    """Learn v modulo 2^(bits - dropped), uint64 (count,), on the side of the receiver, which has b."""
+    _check_opened(shares, bits, dropped)
+    low, found = (shares & _ones(dropped)).astype(np.uint8), shares >> np.uint64(dropped)
+    for some in _exchanges(len(shares), dropped):
+        found[some] += ot.chosen(low[some], 1 << dropped, bits - dropped)
+    return np.asarray(found & _ones(bits - dropped))
+
+
+def _exchanges(count: int, dropped: int) -> Iterator[slice]:
+    together = ENTRIES_TOGETHER >> dropped
+    return (slice(first, first + together) for first in range(0, count, together))
+
+
 def _sum(x: Words, y: Words, moduli: Moduli) -> Words:
     """x + y, residues (count, parts). Without numbers beyond 64 bits: x - (m - y) where x >= m - y."""
     m = modulus_array(moduli)
@@ -174,12 +208,14 @@ def _check_below(shares: Words, bits: int) -> None:
         raise UsageError(f"Shares must be uint64 below 2^{bits}, with 1 to 64 bits.")
 
 
-def _check_rounded(shares: Words, bits: int, dropped: int) -> None:
+def _check_rounded(shares: Words, bits: int, dropped: int, most: int = MOST_ROUNDED) -> None:
     _check_below(shares, bits)
-    if shares.ndim != 1 or not 1 <= dropped < min(bits, MOST_ROUNDED + 1):
-        raise UsageError(
-            f"Rounding: a list of shares of which 1 to {MOST_ROUNDED} bits of {bits} are dropped, not {dropped}."
-        )
+    if shares.ndim != 1 or not 1 <= dropped < min(bits, most + 1):
+        raise UsageError(f"Rounding: a list of shares of which 1 to {most} bits of {bits} are dropped, not {dropped}.")
+
+
+def _check_opened(shares: Words, bits: int, dropped: int) -> None:
+    _check_rounded(shares, bits, dropped, MOST_OPENED)
 
 
 def _check_bits(bits: Bytes) -> None:
