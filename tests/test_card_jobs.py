@@ -333,7 +333,9 @@ class TestResuming:
 
     def test_progress_shows_no_share(self) -> None:
         shares = np.array([1234567], dtype=np.int64)
-        assert "1234567" not in repr(CardProgress(1, 0, 1, 0, bytes(32), shares, shares, shares[None], shares))
+        assert "1234567" not in repr(
+            CardProgress(1, 0, 1, 0, bytes(32), shares, shares, shares[None], shares, shares, 1.0, shares)
+        )
 
 
 class TestHalvesOnDisk:
@@ -618,6 +620,8 @@ class TestWrongInputs:
             "bins": 9,
             "start": "width",
             "merge": "chi",
+            "coding": "woe",
+            "smoothing": 1.0,
             "C": 0.04,
             "solver": "accelerated",
             "passes": 61,
