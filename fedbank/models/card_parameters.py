@@ -30,7 +30,7 @@ class CardParameters(BaseModel):
         passive party's bins stay shared while the card trains. With points = "open" its owner learns them up to one
         unknown factor a column, which its rows in each bin and the share of bads in all give away
     smoothing : of WOE, added to the goods and to the bads of each bin
-    C : inverse strength of the ridge, as in scikit-learn. The default is meant for coefficients of bins, which are many,
+    C : inverse strength of the ridge, as in scikit-learn. The default is meant for coefficients of bins (many),
         and does not change with the coding; over standardised columns of WOE 1 is usual: set it
     solver : of the regression, see `LogisticParameters`
     passes, tolerance : passes over the data, all of them; the last step is to be shorter than the tolerance (one bit
