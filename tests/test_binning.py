@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -170,6 +171,30 @@ class TestColumnBins:
         cells = np.array(["farm", 7, None, "moon", "unknown", "office"], dtype=object)
         assert column.codes(cells).tolist() == [1, 0, 4, 2, 3, 0]
         assert column.labels() == ("office, 7", "farm", "other", "unknown", "missing")
+
+    @pytest.mark.parametrize(
+        ("edges", "shown"),
+        [
+            ([40.775000000000006, 50.0], ["40.775", "50"]),
+            ([0.1 + 0.2, 1 / 3], ["0.3", "0.333333"]),
+            ([0.3, 0.1 + 0.2], ["0.3", "0.30000000000000004"]),
+            ([1.0000001, 1.0000002], ["1.0000001", "1.0000002"]),
+            ([-2.5, 0.0, 1e-9], ["-2.5", "0", "1e-09"]),
+            ([123456.75, 1234567.75, 123456789.0], ["123457", "1234568", "123456789"]),
+            ([1234567.25, 1234567.5], ["1234567", "1234568"]),
+            ([1e300], ["1e+300"]),
+        ],
+    )
+    def test_labels_show_edges_as_short_as_they_can_be_told_apart(self, edges, shown):
+        column = ColumnBins.of_edges("age", edges)
+        between = [f"{low} to below {high}" for low, high in pairwise(shown)]
+        assert column.labels() == (f"below {shown[0]}", *between, f"{shown[-1]} and above", "missing")
+        assert column.edges == tuple(edges)
+
+    @given(st.sets(FINITE, min_size=1, max_size=9))
+    def test_no_two_labels_of_intervals_are_the_same(self, edges):
+        labels = ColumnBins.of_edges("age", sorted(edges)).labels()
+        assert len(set(labels)) == len(edges) + 2
 
     @pytest.mark.parametrize(
         "edges, special",

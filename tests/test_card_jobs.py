@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from fedbank.data.tables import Table, table_from_frame
 from fedbank.errors import PeerError, UsageError
 from fedbank.models import logistic
+from fedbank.models.bin_counts import evidence
 from fedbank.models.binning import Binner
 from fedbank.models.card_parameters import CardParameters
-from fedbank.models.column_bins import one_hot
+from fedbank.models.column_bins import TableBins, one_hot, replaced
 from fedbank.models.evaluation import OUT_OF_TIME, TEST, TRAIN, k_folds
 from fedbank.models.model_card import ModelCard
 from fedbank.models.shared_card import PartialPoints, SharedCardHalf, active_points, passive_points
@@ -198,6 +199,133 @@ class TestInOneProcess:
         assert (active.part == OUT_OF_TIME).sum() > 20
 
 
+WOE: Mapping[str, Any] = {
+    "coding": "woe",
+    "C": 1.0,
+    "solver": "quasi-newton",
+    "passes": 16,
+    "tolerance": 0.02,
+    "digits": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def woe() -> Simulation:
+    return run(WOE, compare_alone=True)
+
+
+def standardised_woe(table: pd.DataFrame, bins: TableBins, rows: Any, labels: Any, smoothing: float = 0.5) -> Any:
+    """Columns of WOE by the labels of these rows, of which they are standardised; everybody's values."""
+    codes = bins.transform(table)
+    counts = bins.counts(codes[rows], labels[rows])
+    coded = replaced(codes, [evidence(column, smoothing).woe for column in counts])
+    spread = coded[rows].std(axis=0)
+    return (coded - coded[rows].mean(axis=0)) / np.where(spread > 0, spread, 1)
+
+
+def over_woe(
+    done: Simulation, rows: Any, parties: Sequence[str] = BOTH, smoothing: float = 0.5, weight: str | None = None
+) -> Any:
+    """Log odds of everybody by scikit-learn on WOE of these parties' columns in one place, trained on these rows."""
+    own = own_columns(done)
+    labels = own["regulator"].pop("label").to_numpy()
+    bins = {party: Binner(bins=3).fit(own[party][rows]).bins_ for party in parties}
+    joined = np.hstack([standardised_woe(own[party], bins[party], rows, labels, smoothing) for party in parties])
+    model = LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000, class_weight=weight)
+    return model.fit(joined[rows], labels[rows]).decision_function(joined)
+
+
+class TestWeightsOfEvidence:
+    """coding = "woe": one coefficient for each column."""
+
+    def test_scores_equal_one_party_that_holds_everything(self, woe: Simulation) -> None:
+        assert woe.active.converged and woe.passive["bank"].converged
+        expected = over_woe(woe, woe.active.part == TRAIN)
+        np.testing.assert_allclose(woe.active.final, expected, atol=0.01)
+        assert np.ptp(expected) > 3
+
+    def test_points_of_both_halves_add_up_and_are_woe_times_one_factor_a_column(self, woe: Simulation) -> None:
+        own, parts = own_columns(woe), halves(woe)
+        np.testing.assert_allclose(woe.active.points, sum(half.score(own[half.party]) for half in parts), atol=1e-9)
+        train, labels = woe.active.part == TRAIN, own["regulator"]["label"].to_numpy()
+        for half in parts:
+            counts = half.bins.counts(half.bins.transform(own[half.party])[train], labels[train])
+            for points, table in zip(half.points, counts, strict=True):
+                filled = table.sum(axis=1) > 0
+                found, values = np.array(points)[filled], evidence(table).woe[filled]
+                assert abs(np.corrcoef(found, values)[0, 1]) > 0.9999
+
+    def test_views_are_judged_over_woe_too(self, woe: Simulation) -> None:
+        train, test = woe.active.part == TRAIN, woe.active.part == TEST
+        for party in BOTH:
+            expected = over_woe(woe, train, [party])[test]
+            np.testing.assert_allclose(woe.active.margins[party][test], expected, atol=0.01)
+
+    def test_folds(self) -> None:
+        done = run(WOE, rows={"test": 0, "folds": 2, "seed": 4})
+        folds = k_folds(len(done.active.people), 2, 4)
+        for fold in range(2):
+            expected = over_woe(done, folds != fold)[folds == fold]
+            np.testing.assert_allclose(done.active.margins["together"][folds == fold], expected, atol=0.01)
+
+    def test_shared_points_give_the_same_scores_and_again_after_they_were_read(
+        self, woe: Simulation, converse: Any, tmp_path: Path
+    ) -> None:
+        done, parts = run({**WOE, "points": "shared"}), []
+        np.testing.assert_allclose(done.active.final, woe.active.final, atol=0.01)
+        for half in halves(done):
+            save_half(half, tmp_path / "half.json")
+            parts.append(read_half(tmp_path / "half.json"))
+            assert parts[-1] == half
+        engine, own = card_training.plain_product, own_columns(done)
+        scored = converse(
+            lambda peer: active_points(peer, parts[0], own["regulator"].head(9), engine=engine),
+            lambda peer: passive_points(peer, parts[1], own["bank"].head(9), engine=engine),
+        )
+        np.testing.assert_allclose(scored.left, done.active.points[:9], atol=0.02)
+        self.damaged_ones_are_refused(parts, tmp_path / "half.json")
+
+    def damaged_ones_are_refused(self, parts: list[Any], path: Path) -> None:
+        own = parts[1].bins.widths
+        wrong: list[tuple[int, str, Any]] = [
+            (0, "values", []),
+            (0, "values", [2**64, *parts[0].values[1:]]),
+            (0, "passive_widths", []),
+            (0, "mixing", [row[1:] for row in parts[0].mixing]),
+            (1, "passive_widths", [own[0] + 1, own[1] - 1, *own[2:]]),
+            (1, "passive_widths", [0, own[0] + own[1], *own[2:]]),
+            (1, "mean", [0.0] * sum(own)),
+        ]
+        for side, name, value in wrong:
+            path.write_text(json.dumps({**json.loads(parts[side].to_json()), name: value}), encoding="utf-8")
+            with pytest.raises(UsageError, match=r"half\.json: This fedbank shared scorecard half is damaged"):
+                read_half(path)
+
+    def test_the_private_engine_gives_what_the_mock_gives(self) -> None:
+        more: dict[str, Any] = {"rows": {"test": 0.3, "limit": 60}}
+        mock, private = (
+            run({**WOE, "passes": 6, "tolerance": 10}, **more, engine={"name": name}) for name in ("plaintext", "hint")
+        )
+        np.testing.assert_allclose(private.active.points, mock.active.points, atol=0.1)
+        kinds = {frame.kind for frame in private.peers["bank"].transcript}
+        assert {"EncryptedNumbers", "PassiveBins"} <= kinds and "PlainNumbers" not in kinds
+
+    def test_balanced_classes_and_another_smoothing(self) -> None:
+        done = run({**WOE, "class_weight": "balanced", "weight_bound": 2.0, "smoothing": 2})
+        expected = over_woe(done, done.active.part == TRAIN, smoothing=2.0, weight="balanced")
+        np.testing.assert_allclose(done.active.final, expected, atol=0.02)
+
+    def test_columns_that_say_nothing_have_points_0(self) -> None:
+        frames = {
+            name: table.assign(**{f"{name} branch": 7, f"{name} empty": np.nan}) for name, table in tables().items()
+        }
+        done = simulate(job({**WOE, "passes": 10, "tolerance": 10}), frames, id_column="person")
+        for half in halves(done):
+            points = dict(zip(half.bins.names, half.points, strict=True))
+            for name in ("branch", "empty"):
+                assert np.abs(points[f"{half.party} {name}"]).max() < 0.01
+
+
 class TestWhoLearnsWhat:
     """The parts have simulators of their own (`test_logistic_disclosure.py`, `test_private_product.py`, ...); here is
     what a job adds: which conversations there are, and that nothing private decides their shape."""
@@ -206,9 +334,10 @@ class TestWhoLearnsWhat:
         transcript = done.peers["bank"].transcript
         return [(one.direction, one.kind, one.size) for one in transcript if way in ("", one.direction)]
 
+    @pytest.mark.parametrize("coding", ["bins", "woe"])
     @pytest.mark.parametrize("points", ["open", "shared"])
-    def test_the_shape_does_not_depend_on_values_or_labels(self, points: str) -> None:
-        content = job({"points": points, "passes": 4, "tolerance": 10}, compare_alone=True)
+    def test_the_shape_does_not_depend_on_values_or_labels(self, points: str, coding: str) -> None:
+        content = job({"points": points, "coding": coding, "passes": 4, "tolerance": 10}, compare_alone=True)
         shapes = []
         for seed in (1, 2):
             draw, other = np.random.default_rng(seed), tables()
@@ -233,6 +362,19 @@ class TestWhoLearnsWhat:
     def test_the_passive_party_is_told_no_score(self, opened: Simulation) -> None:
         told = {kind for _, kind, _ in self.frames(opened, "sent")}
         assert not {"PartialPoints", "PartialScores"} & told
+
+    def test_weights_of_evidence_tell_the_regulator_how_many_bins_each_column_has(self, woe: Simulation) -> None:
+        kinds = [(way, kind) for way, kind, _ in self.frames(woe)]
+        assert kinds.count(("received", "PassiveBins")) == 2  # of the card, and of the bank's columns alone
+        assert ("sent", "PassiveBins") not in kinds
+        assert {way: kinds.count((way, "OwnWeights")) for way in ("sent", "received")} == {"sent": 1, "received": 1}
+        lines = list(card_disclosures(parse(Job, job({"coding": "woe"}), "Job"), 10))
+        told = {party: " ".join(line.what for line in lines if line.to == party) for party in BOTH}
+        assert "bins of each of the other party's columns, and a bound on the correlations" in told["regulator"]
+        assert "up to one unknown factor a column; with its own rows" in told["bank"]
+        assert "unknown factor" not in told["regulator"] and "bound" not in told["bank"]
+        shared = card_disclosures(parse(Job, job({"coding": "woe", "points": "shared"}), "Job"), 10)
+        assert not [line for line in shared if "evidence" in line.what]
 
     def test_a_report_lists_what_the_job_opens_and_nothing_else(self) -> None:
         def told(card: Mapping[str, Any], **more: Any) -> set[tuple[str, str]]:
@@ -295,12 +437,19 @@ class TestResuming:
         }
 
     def play(
-        self, converse: Any, folder: Path, kind: type[Checkpoint], *, resume: bool, solver: str = "quasi-newton"
+        self,
+        converse: Any,
+        folder: Path,
+        kind: type[Checkpoint],
+        *,
+        resume: bool,
+        solver: str = "quasi-newton",
+        coding: str = "bins",
     ) -> Any:
         held = self.ready()
         settings = {
             party: Setting(
-                parse(Job, job({"digits": 4, "solver": solver, "passes": 8, "tolerance": 10}), "Job"),
+                parse(Job, job({"digits": 4, "solver": solver, "coding": coding, "passes": 8, "tolerance": 10}), "Job"),
                 Steps(party),
                 checkpoint=kind(folder / party, table_hash(held[party])),
                 resume=resume,
@@ -322,18 +471,34 @@ class TestResuming:
         whole = self.play(converse, tmp_path / "whole", Checkpoint, resume=False, solver=solver)
         np.testing.assert_allclose(done.left.points, whole.left.points, atol=0.02)
 
+    @pytest.mark.parametrize("last", [5, 8])
+    def test_weights_of_evidence_are_shared_anew_where_a_run_goes_on(
+        self, last: int, converse: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also after the last pass, when what each bin adds to the score is stored too."""
+        monkeypatch.setattr(Breaking, "fails_after", last)
+        with pytest.raises(UsageError, match="step 'train together': The power is gone"):
+            self.play(converse, tmp_path, Breaking, resume=False, coding="woe")
+        done = self.play(converse, tmp_path, Checkpoint, resume=True, coding="woe")
+        assert (done.left.resumed_after, done.right.resumed_after) == (last, last)
+        whole = self.play(converse, tmp_path / "whole", Checkpoint, resume=False, coding="woe")
+        np.testing.assert_allclose(done.left.points, whole.left.points, atol=0.05)
+
+    @pytest.mark.parametrize("coding", ["bins", "woe"])
     def test_a_checkpoint_of_other_bins_is_refused(
-        self, converse: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, coding: str, converse: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with pytest.raises(UsageError, match="power"):
-            self.play(converse, tmp_path, Breaking, resume=False)
-        monkeypatch.setattr(card_progress, "_digest", lambda design: bytes(32))
+            self.play(converse, tmp_path, Breaking, resume=False, coding=coding)
+        monkeypatch.setattr(card_progress, "_digest", lambda columns: bytes(32))
         with pytest.raises(UsageError, match="belongs to other bins than this table gives now: start anew"):
-            self.play(converse, tmp_path, Checkpoint, resume=True)
+            self.play(converse, tmp_path, Checkpoint, resume=True, coding=coding)
 
     def test_progress_shows_no_share(self) -> None:
         shares = np.array([1234567], dtype=np.int64)
-        assert "1234567" not in repr(CardProgress(1, 0, 1, 0, bytes(32), shares, shares, shares[None], shares))
+        assert "1234567" not in repr(
+            CardProgress(1, 0, 1, 0, bytes(32), shares, shares, shares[None], shares, shares, 1.0, shares)
+        )
 
 
 class TestHalvesOnDisk:
@@ -605,6 +770,9 @@ class TestWrongInputs:
             ({"scorecard": {"points": "mine"}}, "scorecard.points: "),
             ({"scorecard": {"merge": "all"}}, "scorecard.merge: "),
             ({"scorecard": {"base_odds": 0}}, "scorecard.base_odds: "),
+            ({"scorecard": {"coding": "weights"}}, "scorecard.coding: "),
+            ({"scorecard": {"coding": "woe", "smoothing": 0.4}}, "scorecard.smoothing: Input should be greater than"),
+            ({"scorecard": {"smoothing": 1e6}}, "scorecard.smoothing: "),
             ({"scorecard": {"binz": 3}}, "scorecard.binz: Extra inputs are not permitted"),
             ({"model": "cards"}, "model: "),
         ],
@@ -618,6 +786,8 @@ class TestWrongInputs:
             "bins": 9,
             "start": "width",
             "merge": "chi",
+            "coding": "woe",
+            "smoothing": 1.0,
             "C": 0.04,
             "solver": "accelerated",
             "passes": 61,

@@ -7,6 +7,7 @@ from typing import Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from fedbank.models.bin_counts import SMOOTHING
 from fedbank.models.binning import Binner
 from fedbank.models.logistic_design import LogisticParameters
 from fedbank.models.scorecard import PointsScale
@@ -25,10 +26,15 @@ class CardParameters(BaseModel):
     start : "quantile" or "width": how columns are parted into them
     merge : "chi" or "monotone" merges bins of the active party's own columns by its labels; None leaves them. Columns
         of a passive party are never merged: nobody who knows their bins knows labels
-    C : inverse strength of the ridge on the coefficients of bins, as in scikit-learn
+    coding : of bins: "bins", a coefficient for each, or "woe", one for each column of weights of evidence; those of the
+        passive party's bins stay shared while the card trains. With points = "open" its owner learns them up to one
+        unknown factor a column, which its rows in each bin and the share of bads in all give away
+    smoothing : of WOE, added to the goods and to the bads of each bin
+    C : inverse strength of the ridge, as in scikit-learn. The default is meant for coefficients of bins (many),
+        and does not change with the coding; over standardised columns of WOE 1 is usual: set it
     solver : of the regression, see `LogisticParameters`
     passes, tolerance : passes over the data, all of them; the last step is to be shorter than the tolerance (one bit
-        for both parties says whether it was)
+        for both parties says whether it was). With coding = "woe" some 60 are needed: shared columns are not turned
     class_weight : "balanced" gives goods and bads the same weight in all; the weights are the active party's secret
     weight_bound : the largest weight of a person, public; needed with class_weight. Too high a bound costs passes
     points : "open" gives each party the points of its own bins, "shared" gives them to nobody: people are scored by
@@ -43,6 +49,8 @@ class CardParameters(BaseModel):
     bins: int = Field(10, ge=1, le=255)
     start: Literal["quantile", "width"] = "quantile"
     merge: Merge | None = None
+    coding: Literal["bins", "woe"] = "bins"
+    smoothing: float = Field(SMOOTHING, ge=0.5, le=1000)
     C: float = Field(0.03, gt=0, le=1e6)
     solver: Literal["quasi-newton", "accelerated"] = "quasi-newton"
     passes: int = Field(40, ge=1, le=100_000)
@@ -81,8 +89,10 @@ class CardParameters(BaseModel):
             solver=self.solver,
             passes=self.passes,
             tolerance=self.tolerance,
-            standardise=False,
+            standardise=self.coding == "woe",
             weight_bound=self.weight_bound or 1.0,
             precision=self.precision,
             open_weights=open_weights,
+            coding="woe" if self.coding == "woe" else "numbers",
+            smoothing=self.smoothing,
         )

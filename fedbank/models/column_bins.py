@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = ["ColumnBins", "TableBins", "by_column", "category_key", "column_cells
 
 FORM = "fedbank bins"
 MOST_BINS = 65_536
+SHOWN_DIGITS = 6  # significant ones of an edge in a label
 
 Value = float | str
 Codes = NDArray[np.uint8] | NDArray[np.uint16]
@@ -112,11 +114,18 @@ class ColumnBins:
         return 1 + max(self._codes())
 
     def labels(self) -> tuple[str, ...]:
-        """Name each bin for people."""
+        """Name each bin for people. Edges are shown with six significant digits and all before the point; with more
+        where two would look the same. Bins keep them exactly.
+
+        Examples
+        --------
+        >>> ColumnBins.of_edges("age", [40.775000000000006, 1234567.25]).labels()
+        ('below 40.775', '40.775 to below 1234567', '1234567 and above', 'missing')
+        """
         names: list[list[str]] = [[] for _ in range(self.bins)]
         if self.categories is None:
-            for code in range(len(self.edges) + 1):
-                names[code].append(self._interval(code))
+            for code, interval in enumerate(_intervals(_shown_edges(self.edges))):
+                names[code].append(interval)
         for value, code in (*(self.categories or ()), *self.special):
             names[code].append(_shown(value))
         if self.other is not None:
@@ -181,14 +190,6 @@ class ColumnBins:
             raise InputError(f"Column {self.name!r}: edges and special values are finite; missing has its own bin.")
         if any(low >= high for low, high in zip(self.edges, self.edges[1:], strict=False)):
             raise InputError(f"Column {self.name!r}: its edges do not increase.")
-
-    def _interval(self, code: int) -> str:
-        if not self.edges:
-            return "any value"
-        if code == 0:
-            return f"below {_shown(self.edges[0])}"
-        low = _shown(self.edges[code - 1])
-        return f"{low} and above" if code == len(self.edges) else f"{low} to below {_shown(self.edges[code])}"
 
 
 @dataclass(frozen=True)
@@ -331,3 +332,24 @@ def category_key(value: Any) -> Value:
 
 def _shown(value: Value) -> str:
     return value if isinstance(value, str) else repr(float(value)).removesuffix(".0")
+
+
+def _shown_edges(edges: Sequence[float]) -> list[str]:
+    """Edges as short as they can be told apart; 17 digits tell any two numbers apart."""
+    for digits in range(SHOWN_DIGITS, 18):
+        shown = [_shown(_rounded(edge, digits)) for edge in edges]
+        if len(set(shown)) == len(edges):
+            break
+    return shown
+
+
+def _rounded(edge: float, digits: int) -> float:
+    before_the_point = len(f"{abs(edge):.0f}")
+    return float(f"{edge:.{max(digits, before_the_point)}g}")
+
+
+def _intervals(edges: Sequence[str]) -> list[str]:
+    if not edges:
+        return ["any value"]
+    between = [f"{low} to below {high}" for low, high in pairwise(edges)]
+    return [f"below {edges[0]}", *between, f"{edges[-1]} and above"]

@@ -29,6 +29,7 @@ from fedbank.models import logistic_opening
 from fedbank.models.bin_counts import InputError
 from fedbank.models.column_bins import Codes, TableBins, one_hot
 from fedbank.models.logistic import LogisticState
+from fedbank.models.logistic_columns import BinCodes
 from fedbank.models.logistic_design import Design, LogisticParameters, Scales
 from fedbank.models.saved import STRICT, from_json, to_json
 from fedbank.models.scorecard import PointsScale, ScorecardHalf
@@ -63,10 +64,14 @@ class SharedCardHalf:
     scale : what points mean, the same in both halves
     bins : of its own columns
     rows : for each own column the training rows in each bin
-    samples, columns : training people; bins of the active party's columns and the intercept, of the passive party's
+    samples, columns : training people; coefficients of the active party, the intercept's included, and of the passive
+        one: one for each bin, or each column of WOE
     parameters : of the regression
-    shares : of the coefficients of both sides' whitened columns, the active party's first; integers below 2^64
-    mean, spread, mixing : of the own columns, see `logistic_design.Design`
+    shares : of these coefficients, the active party's first; integers below 2^64
+    mean, spread, mixing : of 0 and 1 for each own bin, see `logistic_design.Design`; `mixing[bin][coefficient]`. Empty
+        at a passive party whose WOE are shared
+    passive_widths : with WOE, bins of each of the passive party's columns
+    values : with WOE, a share of each of these bins' part of the log odds; integers below 2^64
     """
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = STRICT
@@ -84,12 +89,20 @@ class SharedCardHalf:
     mean: tuple[float, ...]
     spread: tuple[float, ...]
     mixing: tuple[tuple[float, ...], ...]
+    passive_widths: tuple[int, ...] = ()
+    values: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        own = sum(self.bins.widths)
-        mixed = [len(self.mixing), *map(len, self.mixing)]
-        if {len(self.mean), len(self.spread), *mixed} != {own} or self.columns[not self.active] != own + self.active:
+        rows = 0 if self._coded else sum(self.bins.widths)
+        own = len(self.bins.widths) if self._woe else sum(self.bins.widths)
+        whole = (rows, rows, rows) == (len(self.mean), len(self.spread), len(self.mixing))
+        if not whole or {own, *map(len, self.mixing)} != {own} or self.columns[not self.active] != own + self.active:
             raise InputError("A shared half of a card needs mean, spread and mixing for each bin of its columns.")
+        named = len(self.passive_widths) == (self.columns[1] if self._woe else 0)
+        if not named or min(self.passive_widths, default=1) < 1 or len(self.values) != sum(self.passive_widths):
+            raise InputError("A shared half of a card over WOE needs a share for each bin of the passive party.")
+        if self._coded and self.passive_widths != self.bins.widths:
+            raise InputError("A passive party's shared half has the bins of its own columns.")
         if (
             tuple(map(len, self.rows)) != self.bins.widths
             or min((n for part in self.rows for n in part), default=0) < 0
@@ -97,7 +110,7 @@ class SharedCardHalf:
             raise InputError("A shared half of a card needs the rows in each bin of each of its columns.")
         if self.samples < 1 or min(self.columns) < 0 or len(self.shares) != sum(self.columns):
             raise InputError("A shared half of a card needs a share for each column of both sides.")
-        if not all(0 <= share < 2**64 for share in self.shares):
+        if not all(0 <= share < 2**64 for share in (*self.shares, *self.values)):
             raise InputError("Shares are integers from 0 to 2^64 - 1.")
 
     def __repr__(self) -> str:
@@ -111,15 +124,18 @@ class SharedCardHalf:
         scale: PointsScale,
         bins: TableBins,
         codes: Codes,
-        design: Design,
+        design: Design | None,
         state: LogisticState,
+        *,
+        active: bool,
     ) -> SharedCardHalf:
-        """Put a half together from a training's last state; `codes`: the training rows'."""
+        """Put a half together from a training's last state; `codes`: the training rows'; `design`: of 0 and 1 for
+        each bin, None at a passive party whose WOE are shared."""
         counts = (np.bincount(column, minlength=width) for column, width in zip(codes.T, bins.widths, strict=True))
         return cls(
             model=model,
             party=party,
-            active=design.intercept,
+            active=active,
             scale=scale,
             bins=bins,
             rows=tuple(tuple(int(count) for count in part) for part in counts),
@@ -127,22 +143,42 @@ class SharedCardHalf:
             columns=(state.scales.active, state.scales.passive),
             parameters=state.scales.parameters,
             shares=tuple(state.weights.tolist()),
-            mean=tuple(design.mean.tolist()),
-            spread=tuple(design.scale.tolist()),
-            mixing=tuple(map(tuple, design.mixing.tolist())),
+            mean=tuple(design.mean.tolist()) if design else (),
+            spread=tuple(design.scale.tolist()) if design else (),
+            mixing=tuple(map(tuple, design.mixing.tolist())) if design else (),
+            passive_widths=state.scales.widths,
+            values=tuple(state.values.tolist()),
         )
 
     @property
     def state(self) -> LogisticState:
-        """This side's shares as the protocol takes them."""
-        shares = np.array(self.shares, dtype=np.uint64)
-        scales = Scales(self.samples, *self.columns, self.parameters)
-        return LogisticState(self.parameters.passes, shares, shares, scales)
+        """This side's shares as the scoring of people takes them."""
+        shares, values = (np.array(part, dtype=np.uint64) for part in (self.shares, self.values))
+        scales = Scales(self.samples, *self.columns, self.parameters, self.passive_widths)
+        return LogisticState(self.parameters.passes, shares, shares, scales, values=values)
 
     @property
     def design(self) -> Design:
-        """Means, spreads and mixing of the own columns."""
+        """Means, spreads and mixing of 0 and 1 for each own bin."""
         return Design(np.array(self.mean), np.array(self.spread), np.array(self.mixing), self.active)
+
+    def answer(self, peer: Peer, X: Any, *, engine: ModuleType, threads: int) -> None:
+        """Score aligned people as the passive party."""
+        if self._coded:
+            coded = BinCodes(self.bins.transform(X).astype(np.int64), self.bins.widths)
+            logistic_opening.passive_scores(peer, self.state, None, coded, engine=engine, threads=threads)
+            return
+        own = dummies(self.bins, X)
+        logistic_opening.passive_scores(peer, self.state, self.design, own, engine=engine, threads=threads)
+
+    @property
+    def _woe(self) -> bool:
+        return self.parameters.coding == "woe"
+
+    @property
+    def _coded(self) -> bool:
+        """Whether the own columns go into products as bin codes."""
+        return self._woe and not self.active
 
     def to_json(self) -> str:
         """Return this half as JSON text."""
@@ -191,8 +227,7 @@ def passive_points(
 ) -> None:
     """Score aligned people with the active party, which learns what the table above says."""
     if isinstance(half, SharedCardHalf):
-        own = dummies(half.bins, X)
-        logistic_opening.passive_scores(peer, half.state, half.design, own, engine=engine, threads=threads)
+        half.answer(peer, X, engine=engine, threads=threads)
     else:
         peer.send(PartialPoints(half.score(X)))
 

@@ -16,6 +16,12 @@ __all__ = ["CORRELATIONS", "card_disclosures", "card_summary", "model_card"]
 
 CORRELATIONS = "oblivious transfers from silent correlations (expand-convolute code, LPN), 128 bits"
 NOT_STATED = "–"
+_BIN_POINTS = "their part of a model over all columns of both parties"
+_WOE_POINTS = (
+    "their weights of evidence, which it knows, times a coefficient for each column",
+    "their weights of evidence up to one unknown factor a column; with its own rows in each bin and the share of bads "
+    "in all they give the bads of each bin",
+)
 
 
 def card_summary(half: CardHalf) -> ModelSummary:
@@ -39,13 +45,17 @@ def card_disclosures(job: Job, used: int) -> Iterator[Disclosed]:
     active, passive, card = job.active, job.passive[0], job.scorecard
     count = 1 + trainings(job, TOGETHER) + (trainings(job, passive) if job.compare_alone else 0)
     often, everybody = f"{count} training(s) of {card.passes} passes", f"{used:,} people"
+    woe = card.coding == "woe"
     for party in (active, passive):
-        bit = "number of bins of the other party's columns, all together; whether the last step was short"
-        yield Disclosed("train", party, bit, often)
+        which = "bins of the other party's columns, all together"
+        if woe:
+            each = "bins of each of the other party's columns, and a bound on the correlations of these bins"
+            which = each if party == active else "columns of the other party"
+        yield Disclosed("train", party, f"number of {which}; whether the last step was short", often)
     yield Disclosed("train", passive, "who trains and who is scored, in each training", everybody)
     if card.points == "open":
         for party in (active, passive):
-            what = "points of its own bins: their part of a model over all columns of both parties"
+            what = "points of its own bins: " + (_WOE_POINTS[party == passive] if woe else _BIN_POINTS)
             yield Disclosed("train", party, what, "once")
         what = f"points that {passive}'s half gives each person: its part of the score"
         yield Disclosed("score", active, what, everybody)
@@ -94,5 +104,10 @@ def _limits(job: Job) -> Iterator[str]:
         yield "PLAINTEXT: nothing was protected while this card was trained."
     if job.scorecard.class_weight:
         yield "Trained with goods and bads of equal weight: probabilities and odds are of such a population."
-    if job.scorecard.points == "open":
+    if job.scorecard.points == "open" and job.scorecard.coding == "woe":
+        yield (
+            "Points are weights of evidence up to one factor a column: an owner who knows the share of bads in all has "
+            "the bads of each of its bins."
+        )
+    elif job.scorecard.points == "open":
         yield "An owner of points who knows the share of bads may guess at the share of bads in its bins."

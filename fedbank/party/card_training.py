@@ -3,9 +3,10 @@
 Each training within the job, the card's own or one that only judges columns:
 
 1. active -> passive : `CardRows`, who trains and who is scored afterwards.
-2. Each side bins its own columns over those who train (the active one may merge bins by its labels) and gives every
-   bin a column of 0 and 1; both run `models.logistic`. With points = "open" the card's own training opens each
-   party's coefficients to it; whatever only judges keeps them shared.
+2. Each side bins its own columns over those who train (the active one may merge bins by its labels) and codes them
+   (`models.card_coding`): coding = "bins" gives every bin a column of 0 and 1; with "woe" the active party puts its
+   WOE, the passive one's are computed as shares. Both run `models.logistic`. With points = "open" the card's own
+   training opens each party's coefficients to it; whatever only judges keeps them shared.
 3. The scored people: `models.shared_card` for the card itself, `logistic_opening.active_scores` for what only judges.
 
 Judged are: the passive party's columns alone, with an active party that has no column but the intercept; the active
@@ -14,16 +15,21 @@ Of single parties only the people held out are scored.
 
 Who learns what
 ---------------
-active  : the number of bins of the passive party's columns in all; the points that its half gives every person in use
-          (points = "open") or every person's score (points = "shared"): in the first case that is the passive party's
-          part of the score; the score of each person held out under the passive party's columns alone; the score of
+active  : the number of bins of the passive party's columns in all; with WOE, in each training, how many bins each of
+          these columns has, and the bound L on their correlations (`models.logistic`); the points that the passive half
+          gives every person in use, which are that party's part of the score (points = "open"), or every person's score
+          (points = "shared"); the score of each person held out under the passive party's columns alone; the score of
           everybody under the models of the folds
-passive : the number of bins of the active party's columns in all; who trains and who is scored in each training
+passive : the number of bins of the active party's columns in all, with WOE that of its columns; who trains and who is
+          scored in each training
 both    : one bit a training, whether its last step was short; points = "open": the points of own bins
-nobody  : a weight before the end, a score of a person on the way, a residual, a gradient
+nobody  : a weight before the end, a score of a person on the way, a residual, a gradient; with points = "shared" the
+          passive party's WOE
 
-Points of own bins are their part of a model over all columns of both parties, not the share of bads in them; yet an
-owner who knows the share of bads may guess at these (`models.scorecard`).
+Points of own bins under coding = "bins" are their part of a model over all columns of both parties, not the share of
+bads in them; yet an owner who knows the share of bads may guess at these (`models.scorecard`). Under "woe" points are
+WOE up to one unknown factor a column: with its own rows in each bin and the share of bads in all the passive party has
+the bads of each of its bins.
 
 Held by `tests/test_card_jobs.py`.
 """
@@ -33,6 +39,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,14 +50,16 @@ from sklearn.utils.class_weight import compute_sample_weight
 from fedbank.data.tables import Table
 from fedbank.errors import UsageError
 from fedbank.models import logistic, logistic_opening
+from fedbank.models.card_coding import ActiveColumns, PassiveColumns
 from fedbank.models.card_parameters import CardParameters
-from fedbank.models.column_bins import Codes, TableBins, one_hot
+from fedbank.models.column_bins import Codes, TableBins
 from fedbank.models.evaluation import TEST, TRAIN
 from fedbank.models.logistic import LogisticState
-from fedbank.models.logistic_design import Design, LogisticParameters, design_of
+from fedbank.models.logistic_columns import BinCodes
+from fedbank.models.logistic_design import Design, LogisticParameters
 from fedbank.models.merging import BinningReport
-from fedbank.models.shared_card import CardHalf, SharedCardHalf, active_points, dummies, passive_points
-from fedbank.models.vertical_scorecard import centred_parts, half_of_parts
+from fedbank.models.shared_card import CardHalf, SharedCardHalf, active_points, passive_points
+from fedbank.models.vertical_scorecard import half_of_parts
 from fedbank.party.card_progress import DIMENSIONS, CardProgress, progress_of, state_of
 from fedbank.party.job import Job
 from fedbank.party.people import (
@@ -86,6 +95,7 @@ JUDGED_DIGITS = 3  # people with the same bins have the same log odds but for th
 
 Floats = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.bool_]
+Own = TypeVar("Own", ActiveColumns, PassiveColumns)
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,12 +132,11 @@ class PassiveCardResult(PassiveResult):
 
 
 @dataclass(frozen=True, repr=False)
-class Fitted:
-    """One side of one training: bins, the training rows' codes, and this side's shares."""
+class Fitted(Generic[Own]):
+    """One side of one training: own columns, the training rows' bins, and this side's shares."""
 
-    bins: TableBins
+    own: Own
     codes: Codes
-    design: Design
     state: LogisticState
     merges: BinningReport = field(default_factory=BinningReport)
 
@@ -215,30 +224,35 @@ def _judged(peer: Peer, view: str, plan: list[tuple[Bits, Bits]], people: Table,
             continue
         _send_rows(peer, trained, scored)
         if scored.any():
-            fitted = _fit_active(peer, people, trained, setting, view)
-            own = dummies(fitted.bins, _frame(people)[scored])
-            found = logistic_opening.active_scores(
-                peer, fitted.state, fitted.design, own, engine=product_engine(job), threads=setting.threads
-            )
-            _protected(setting, _scoring(fitted, len(own)))
-            margins[scored] = np.round(found, JUDGED_DIGITS)
+            margins[scored] = np.round(_judge_active(peer, people, trained, scored, setting, view), JUDGED_DIGITS)
     return margins
 
 
+def _judge_active(peer: Peer, people: Table, trained: Bits, scored: Bits, setting: Setting, view: str) -> Floats:
+    """One of the trainings in `_judged`: log odds of those who are scored."""
+    fitted = _fit_active(peer, people, trained, setting, view)
+    own, state = fitted.own, fitted.state
+    columns = own.columns(own.bins.transform(_frame(people)[scored]))
+    _protected(setting, _scoring(fitted, len(columns)))
+    engine, threads = product_engine(setting.job), setting.threads
+    return logistic_opening.active_scores(peer, state, own.design, columns, engine=engine, threads=threads)
+
+
 def _judge_passive(peer: Peer, people: Table, setting: Setting) -> None:
-    """One of the trainings in `_judged`."""
+    """The same at the passive party."""
     trained, scored = _hear_rows(peer, len(people))
     if scored.any():
         fitted = _fit_passive(peer, people, trained, setting)
-        own = dummies(fitted.bins, _frame(people)[scored])
+        own, state = fitted.own, fitted.state
+        columns = own.columns(own.bins.transform(_frame(people)[scored]))
+        _protected(setting, _scoring(fitted, len(columns)))
         engine, threads = product_engine(setting.job), setting.threads
-        _protected(setting, _scoring(fitted, len(own)))
-        logistic_opening.passive_scores(peer, fitted.state, fitted.design, own, engine=engine, threads=threads)
+        logistic_opening.passive_scores(peer, state, own.design, columns, engine=engine, threads=threads)
 
 
 def _fit_active(
     peer: Peer, people: Table, trained: Bits, setting: Setting, view: str, *, kept: bool = False, after: int = 0
-) -> Fitted:
+) -> Fitted[ActiveColumns]:
     """Step 2. `view`: the passive party's name leaves the own columns out; `kept` trains the card itself, stores its
     progress and goes on after so many passes."""
     job = setting.job
@@ -247,12 +261,11 @@ def _fit_active(
     if view not in job.passive:
         bins, merges = _active_bins(table, y, job.scorecard)
     codes, agreed = bins.transform(table), _regression(job, kept)
-    own = one_hot(codes, bins.widths).astype(np.float64)
-    design = design_of(own, agreed, active=True)
-    state = _stored(setting, after, design, agreed, len(own)) if kept else None
+    own = ActiveColumns.of(bins, codes, y, agreed)
+    state = _stored(setting, after, own.design, agreed, len(codes)) if kept else None
     states = logistic.active(
         peer,
-        own,
+        own.columns(codes),
         y,
         agreed,
         sample_weight=compute_sample_weight("balanced", y) if job.scorecard.class_weight else None,
@@ -260,33 +273,37 @@ def _fit_active(
         threads=setting.threads,
         state=state,
     )
-    return Fitted(bins, codes, design, _last(states, state, design, setting, kept), merges)
+    return Fitted(own, codes, _last(states, state, own.design, setting, kept), merges)
 
 
 def _fit_passive(
     peer: Peer, people: Table, trained: Bits, setting: Setting, *, kept: bool = False, after: int = 0
-) -> Fitted:
+) -> Fitted[PassiveColumns]:
     """The same for the party without labels."""
     job = setting.job
     table = _frame(people)[trained]
     bins: TableBins = job.scorecard.binner(labels=False).fit(table).bins_
     codes, agreed = bins.transform(table), _regression(job, kept)
-    own = one_hot(codes, bins.widths).astype(np.float64)
-    design = design_of(own, agreed, active=False)
-    state = _stored(setting, after, design, agreed, len(own)) if kept else None
-    states = logistic.passive(peer, own, agreed, engine=product_engine(job), threads=setting.threads, state=state)
-    return Fitted(bins, codes, design, _last(states, state, design, setting, kept))
+    own = PassiveColumns.of(bins, codes, agreed)
+    columns, belongs_to = own.columns(codes), own.belongs_to(codes)
+    state = _stored(setting, after, belongs_to, agreed, len(codes)) if kept else None
+    states = logistic.passive(peer, columns, agreed, engine=product_engine(job), threads=setting.threads, state=state)
+    return Fitted(own, codes, _last(states, state, belongs_to, setting, kept))
 
 
 def _last(
-    states: Iterator[LogisticState], state: LogisticState | None, design: Design, setting: Setting, kept: bool
+    states: Iterator[LogisticState],
+    state: LogisticState | None,
+    columns: Design | BinCodes,
+    setting: Setting,
+    kept: bool,
 ) -> LogisticState:
     """Train to the end from `state`, store progress if asked, and say what protected it and how it ended."""
     last = state
     for last in states:
         ended = last.passes == last.scales.parameters.passes
         if kept and setting.checkpoint and (ended or last.passes % STORED_EVERY == 0):
-            setting.checkpoint.store(last.passes, progress_of(last, design))
+            setting.checkpoint.store(last.passes, progress_of(last, columns))
     assert last is not None  # noqa: S101 - a job has at least one pass
     _protected(setting, (*last.scales.products, last.scales.sigmoid.products))
     if not last.short:
@@ -304,32 +321,41 @@ def _protected(setting: Setting, sizes: Sequence[Sizes]) -> None:
     setting.schemes += [plain_product.SCHEME] if mock else map(scheme_of, sizes)
 
 
-def _scoring(fitted: Fitted, people: int) -> Sequence[Sizes]:
+def _scoring(fitted: Fitted[Any], people: int) -> Sequence[Sizes]:
     """The sizes of the products that score so many people under shared weights."""
     scales = fitted.state.scales
     return scales.scoring(people, 2 ** (scales.entry_bits + logistic_opening.FURTHEST))
 
 
 def _half(
-    peer: Peer, fitted: Fitted, setting: Setting, model: str, party: str, people: int, *, active: bool
+    peer: Peer,
+    fitted: Fitted[ActiveColumns] | Fitted[PassiveColumns],
+    setting: Setting,
+    model: str,
+    party: str,
+    people: int,
+    *,
+    active: bool,
 ) -> CardHalf:
     """Open the own points if the job says so, and make this side's half, which is to score so many people."""
-    card, design = setting.job.scorecard, fitted.design
+    card, own, codes, state = setting.job.scorecard, fitted.own, fitted.codes, fitted.state
     if card.points == "shared":
         _protected(setting, _scoring(fitted, people))
-        return SharedCardHalf.of(model, party, card.scale, fitted.bins, fitted.codes, design, fitted.state)
-    coefficients, intercept = design.coefficients(logistic_opening.open_weights(peer, fitted.state, active=active))
-    parts = centred_parts(fitted.bins, coefficients / design.scale, design.mean)
-    about = (model, party, card.scale, card.digits)
-    return half_of_parts(fitted.bins, fitted.codes, parts, intercept if active else None, *about)
+        design = own.by_bin(codes)
+        return SharedCardHalf.of(model, party, card.scale, own.bins, codes, design, state, active=active)
+    parts, intercept = own.parts(logistic_opening.open_weights(peer, state, active=active))
+    return half_of_parts(own.bins, codes, parts, intercept, model, party, card.scale, card.digits)
 
 
 def _alone(people: Table, trained: Bits, card: CardParameters) -> Floats:
-    """Log odds of everybody under the active party's own columns, trained in the clear: same bins, same ridge."""
+    """Log odds of everybody under the active party's own columns, trained in the clear: same bins, coding, ridge."""
     table, y = _frame(people), labels_of(people)[trained]
     bins, _ = _active_bins(table[trained], y, card)
+    codes = bins.transform(table)
+    own = ActiveColumns.of(bins, codes[trained], y, card.regression(open_weights=False))
+    scaled = (own.columns(codes) - own.design.mean) / own.design.scale
     plain = LogisticRegression(C=card.C, class_weight=card.class_weight, solver="newton-cholesky", tol=1e-8)
-    odds: Floats = plain.fit(dummies(bins, table[trained]), y).decision_function(dummies(bins, table))
+    odds: Floats = plain.fit(scaled[trained], y).decision_function(scaled)
     return odds
 
 
@@ -351,11 +377,11 @@ def _hear_rows(peer: Peer, people: int) -> tuple[Bits, Bits]:
 
 
 def _stored(
-    setting: Setting, after: int, design: Design, agreed: LogisticParameters, samples: int
+    setting: Setting, after: int, columns: Design | BinCodes, agreed: LogisticParameters, samples: int
 ) -> LogisticState | None:
     """The state after so many passes of the run that goes on; None for a start."""
     found = restored(setting, after, CardProgress, DIMENSIONS)
-    return state_of(found, design, agreed, samples) if found else None
+    return state_of(found, columns, agreed, samples) if found else None
 
 
 def _regression(job: Job, kept: bool) -> LogisticParameters:
