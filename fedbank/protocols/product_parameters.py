@@ -297,7 +297,8 @@ def choose_residues(prime: int, terms: int, values: int) -> Ciphertexts:
     fitting = list(_ciphertexts((prime,), terms * DIMENSION * (prime // 2) ** 2, tail, log2_failure))
     if not fitting:
         raise UsageError(
-            f"Products: no modulus with {LEAST_SECURITY} bits of security holds sums of {terms} products modulo {prime}."
+            f"Products: no modulus with {LEAST_SECURITY} bits of security holds sums of {terms} products modulo "
+            f"{prime}: use a smaller prime."
         )
     return min(fitting, key=lambda each: 2 * each.sent_bytes + each.useful_bytes(DIMENSION) + each.other_bytes)
 

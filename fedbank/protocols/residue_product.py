@@ -1,10 +1,10 @@
 """Sums of products of residues, the active side's with the passive side's, as shares modulo the same primes.
 
 For each prime p and each of n places the active side has x_t, the passive side y_t, both any numbers modulo p; they get
-shares of sum over t of x_t y_t modulo p. Nothing is opened. Both sides take the same of two ways, by the public n:
+shares of sum over t of x_t y_t modulo p. Nothing is opened. Both sides take the same of two ways, by the public sizes:
 
-few     n <= `FEW`: for each bit i of y_t one correlated transfer (`oblivious_transfer.py`), passive side choosing: it
-        learns r + bit 2^i x_t. The sums are the shares (Gilboa 1999). All primes in one exchange.
+few     `FEW` products at most: for each bit i of y_t one correlated transfer (`oblivious_transfer.py`), the passive
+        side choosing: it learns r + bit 2^i x_t. The sums are the shares (Gilboa 1999). All primes in one exchange.
 many    by RLWE (`private_product.py`, elementwise), one set of ciphertexts for each prime: x in the slots, up to
         `MOST_TERMS` terms, masked by a uniform number modulo p, re-randomised, flooded.
 
@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from fedbank import _native
 from fedbank.errors import PeerError
-from fedbank.protocols.oblivious_transfer import Receiver, Sender, modulus_array
+from fedbank.protocols.oblivious_transfer import Pick, Receiver, Sender, modulus_array
 from fedbank.protocols.private_product import (
     SEED_BYTES,
     Complaint,
@@ -45,20 +45,23 @@ __all__ = [
     "ActiveProducts",
     "PassiveProducts",
     "difference",
-    "receiver_correlated",
-    "sender_correlated",
+    "learn_correlated",
+    "offer_correlated",
+    "pick_correlated",
     "times",
     "total",
 ]
 
-FEW = 200  # n times the terms in a quarter: below, transfers cost less than whole ciphertexts
+FEW = 800  # products up to which transfers cost less than whole ciphertexts
+MOST_PARTS = 2  # moduli of a transfer
 MOST_TERMS = 4
 MOST_BLOCKS = 32  # of slots, in one message
 VALUES = 2**48  # slots opened in a job at most, for the failure
 
 Words = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
-Batch = tuple[Words, tuple[int, ...]]
+Moduli = tuple[int, ...]
+Batch = tuple[Words, Moduli]
 
 
 class ActiveProducts:
@@ -67,7 +70,7 @@ class ActiveProducts:
     Parameters
     ----------
     peer, ot : the conversation and its transfers from this side
-    few : n up to which transfers are taken, public
+    few : products (terms times n) up to which transfers are taken, public
     threads, random : of the native core; where keys come from
     """
 
@@ -76,8 +79,11 @@ class ActiveProducts:
         self._keys: dict[int, OwnKey] = {}
 
     def sums(self, factors: Sequence[Words], primes: Sequence[int]) -> list[Words]:
-        """Return shares of the sums, uint64 (n,) for each prime. `factors`: x, uint64 (terms, n) for each prime."""
-        if factors[0].shape[1] <= self._few:
+        """Return shares of the sums, uint64 (n,) for each prime.
+
+        `factors`: x, uint64 (terms, n) for each prime; the terms may differ, and a prime may stand there twice.
+        """
+        if factors[0].size <= self._few:
             return self._by_transfers(factors, primes)
         pieces = [(p, x[:, some]) for p, x in zip(primes, factors, strict=True) for some in _pieces(x.shape[1])]
         for p, x in pieces:
@@ -88,7 +94,7 @@ class ActiveProducts:
 
     def _by_transfers(self, factors: Sequence[Words], primes: Sequence[int]) -> list[Words]:
         batches = [(_doubled(x.ravel(), p).reshape(-1, 1), (p,)) for p, x in zip(primes, factors, strict=True)]
-        pads = sender_correlated(self._ot, batches)
+        pads = offer_correlated(self._ot, batches)
         return [
             difference(np.zeros(x.shape[1], np.uint64), _summed(pad, x.shape, p), p)
             for pad, x, p in zip(pads, factors, primes, strict=True)
@@ -106,7 +112,8 @@ class ActiveProducts:
         useful = (blocks * c.useful_bytes(DIMENSION),)
         answer = self._peer.receive(MaskedAnswers, useful=useful, other=(blocks, c.other_bytes))
         with Complaint(self._peer):
-            return own.key.open_slots(own.scheme, count, terms, answer.useful, answer.other, self._threads)[0]
+            found = own.key.open_slots(own.scheme, count, terms, answer.useful, answer.other, self._threads)
+        return np.asarray(found[0], dtype=np.uint64)
 
     def _key_of(self, prime: int) -> OwnKey:
         if prime not in self._keys:
@@ -123,7 +130,7 @@ class PassiveProducts:
 
     def sums(self, factors: Sequence[Words], primes: Sequence[int]) -> list[Words]:
         """Return shares of the sums, facing the peer's `sums`. `factors`: y, uint64 (terms, n) for each prime."""
-        if factors[0].shape[1] <= self._few:
+        if factors[0].size <= self._few:
             return self._by_transfers(factors, primes)
         pieces = [(p, y[:, some]) for p, y in zip(primes, factors, strict=True) for some in _pieces(y.shape[1])]
         answers = [self._answer(p, y) for p, y in pieces]
@@ -131,8 +138,8 @@ class PassiveProducts:
         return [np.concatenate(answers[at : at + each]) for at in range(0, len(answers), each)]
 
     def _by_transfers(self, factors: Sequence[Words], primes: Sequence[int]) -> list[Words]:
-        batches = [(_bits(y.ravel(), p).ravel(), (p,)) for p, y in zip(primes, factors, strict=True)]
-        learned = receiver_correlated(self._ot, batches)
+        picks = pick_correlated(self._ot, [_bits(y.ravel(), p).ravel() for p, y in zip(primes, factors, strict=True)])
+        learned = learn_correlated(self._ot, picks, [(p,) for p in primes])
         return [_summed(one, y.shape, p) for one, y, p in zip(learned, factors, primes, strict=True)]
 
     def _answer(self, prime: int, y: Words) -> Words:
@@ -145,7 +152,7 @@ class PassiveProducts:
                 peers.scheme, _centred(y, prime), given.seed, given.values, self._random(32), self._threads
             )
         self._peer.send(MaskedAnswers(useful, other))
-        return share[0]
+        return np.asarray(share[0], dtype=np.uint64)
 
     def _key_of(self, prime: int) -> PeersKey:
         if prime not in self._keys:
@@ -153,10 +160,9 @@ class PassiveProducts:
         return self._keys[prime]
 
 
-def sender_correlated(ot: Sender, batches: Sequence[Batch]) -> list[Words]:
+def offer_correlated(ot: Sender, batches: Sequence[Batch]) -> list[Words]:
     """`Sender.correlated` for several batches of (differences, moduli) in one exchange: uniform r of each."""
-    most = max(len(moduli) for _, moduli in batches)
-    offers = ot.offers([(len(differences), 1) for differences, _ in batches], parts=most)
+    offers = ot.offers([(len(differences), 1) for differences, _ in batches], parts=MOST_PARTS)
     made = [
         _native.send_correlated(
             np.ascontiguousarray(differences),
@@ -173,25 +179,26 @@ def sender_correlated(ot: Sender, batches: Sequence[Batch]) -> list[Words]:
     return [pads for pads, _ in made]
 
 
-def receiver_correlated(ot: Receiver, batches: Sequence[tuple[Bytes, tuple[int, ...]]]) -> list[Words]:
-    """The same on the side of the receiver: r + b d of each, for batches of (bits b, moduli)."""
-    most = max(len(moduli) for _, moduli in batches)
-    picks = ot.picks([(bits, 1) for bits, _ in batches], parts=most)
-    widths = [sum((m - 1).bit_length() for m in moduli) for _, moduli in batches]
+def pick_correlated(ot: Receiver, choices: Sequence[Bytes]) -> list[Pick]:
+    """The first half of the same on the side of the receiver: say the corrections of its bits."""
+    return ot.picks([(bits, 1) for bits in choices], parts=MOST_PARTS)
+
+
+def learn_correlated(ot: Receiver, picks: Sequence[Pick], rings: Sequence[Moduli]) -> list[Words]:
+    """The second half: r + b d of each batch, modulo its moduli."""
+    widths = [sum((m - 1).bit_length() for m in moduli) for moduli in rings]
     heard = ot.answers([(len(pick.choices), width) for pick, width in zip(picks, widths, strict=True)])
     try:
         return [
-            _native.receive_correlated(
-                pick.choices, modulus_array(moduli), pick.words, piece, pick.tweak, ot.threads
-            )
-            for (_, moduli), pick, piece in zip(batches, picks, heard, strict=True)
+            _native.receive_correlated(pick.choices, modulus_array(moduli), pick.words, piece, pick.tweak, ot.threads)
+            for moduli, pick, piece in zip(rings, picks, heard, strict=True)
         ]
     except IndexError:
         raise PeerError(f"Frame MaskedTables from {ot.peer.name}: a number is not below its modulus.") from None
 
 
 def times(x: Words, y: Words, p: int) -> Words:
-    """x y modulo p, for residues and p below 2^50. The quotient in floating point is off by less than one and a half."""
+    """x y modulo p, for residues and p below 2^49: the quotient in floating point is off by less than one."""
     quotient = np.rint(x.astype(np.float64) * y.astype(np.float64) / p).astype(np.uint64)
     rest = (x * y - quotient * np.uint64(p)).view(np.int64)
     return np.asarray(np.where(rest < 0, rest + p, rest).astype(np.uint64) % np.uint64(p))
