@@ -19,9 +19,10 @@ from fedbank.protocols.oblivious_transfer import FIRST, Receiver, Sender
 from fedbank.protocols.private_split import ActiveSplits, Nodes, PassiveSplits, SplitSizes
 from fedbank.protocols.product_parameters import prime_above
 from fedbank.protocols.residue_product import ActiveProducts, PassiveProducts, times
-from fedbank.protocols.residue_selection import selected
+from fedbank.protocols.residue_selection import first_selected, second_selected
 from fedbank.protocols.share_arithmetic import OpenedNumbers
 from fedbank.protocols.split_scales import MIDDLE, PAIR, WIDE, Scales
+from fedbank.protocols.vole import SilentReceiver, SilentSender
 from fedbank.talk.codec import encode
 
 BITS = 35
@@ -175,6 +176,21 @@ def test_close_candidates():
         assert exact[place] >= max(exact) * Fraction(999, 1000)
 
 
+def test_with_correlations_that_are_made_on_demand():
+    """Making them is a conversation of its own in the middle: both sides need the same ones at the same time."""
+    few = {"lpn": False, "outputs": 2**14}
+
+    def one(peer):
+        ends = Sender(peer, SilentSender(peer, **few)), Receiver(peer, SilentReceiver(peer, **few))
+        return ActiveSplits(peer, *ends).best(A_G, A_H, NODES, PUBLIC)
+
+    def other(peer):
+        ends = Receiver(peer, SilentReceiver(peer, **few)), Sender(peer, SilentSender(peer, **few))
+        return PassiveSplits(peer, *ends).best(B_G, B_H, PUBLIC)
+
+    assert overhear(one, other).right.tolist() == [1, -1]
+
+
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(1, 3), candidates=st.integers(1, 7), repeated=st.booleans(), seed=st.integers(0, 2**32))
 def test_any_sizes_and_orders(count, candidates, repeated, seed):
@@ -284,8 +300,8 @@ def test_selections():
     ]
     batches = [list(zip(bits[side], halves[side], rings, strict=True)) for side in range(2)]
     talk = overhear(
-        lambda peer: selected(Sender(peer, DealtSender(1)), Receiver(peer, DealtReceiver(2)), batches[0]),
-        lambda peer: selected(Sender(peer, DealtSender(2)), Receiver(peer, DealtReceiver(1)), batches[1]),
+        lambda peer: first_selected(Sender(peer, DealtSender(1)), Receiver(peer, DealtReceiver(2)), batches[0]),
+        lambda peer: second_selected(Receiver(peer, DealtReceiver(1)), Sender(peer, DealtSender(2)), batches[1]),
     )
     for at, ring in enumerate(rings):
         m = np.array(ring, np.uint64)

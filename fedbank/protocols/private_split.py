@@ -54,7 +54,7 @@ from fedbank.protocols.comparison import give_bits, learn_bits, receiver_sign, s
 from fedbank.protocols.oblivious_transfer import Receiver, Sender
 from fedbank.protocols.private_product import Random
 from fedbank.protocols.residue_product import FEW, ActiveProducts, PassiveProducts, difference, times, total
-from fedbank.protocols.residue_selection import Selection, selected
+from fedbank.protocols.residue_selection import Selection, first_selected, second_selected
 from fedbank.protocols.share_arithmetic import give_numbers, learn_numbers
 from fedbank.protocols.share_conversion import receiver_lift, scaled, sender_lift
 from fedbank.protocols.split_scales import MIDDLE, PAIR, RING, WIDE, Nodes, Scales, SplitSizes
@@ -181,7 +181,7 @@ class ActiveSplits:
         return _advanced(first, self._selected(_rises(wins, first, second, sizes)), odd, sizes)
 
     def _selected(self, batches: list[Selection]) -> list[Words]:
-        return selected(self._forward, self._backward, batches)
+        return first_selected(self._forward, self._backward, batches)
 
     def _against(self, field: Field, scales: Scales) -> Bytes:
         """Step 6: shares of the bits "passive wins": of the sign of A* D' - Y'^2 D*."""
@@ -268,7 +268,7 @@ class PassiveSplits:
         return _advanced(first, self._selected(_rises(wins, first, second, sizes)), odd, sizes)
 
     def _selected(self, batches: list[Selection]) -> list[Words]:
-        return selected(self._backward, self._forward, batches)
+        return second_selected(self._forward, self._backward, batches)
 
     def _against(self, field: Field) -> Bytes:
         factors = [np.stack([field.weight[h, :, 0], field.better[h, :, 0]]) for h in range(2)]

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from fedbank import _native
 from fedbank.errors import PeerError
-from fedbank.protocols.oblivious_transfer import Pick, Receiver, Sender, modulus_array
+from fedbank.protocols.oblivious_transfer import Offer, Pick, Receiver, Sender, modulus_array
 from fedbank.protocols.private_product import (
     SEED_BYTES,
     Complaint,
@@ -44,9 +44,10 @@ from fedbank.talk.peer import Peer
 __all__ = [
     "ActiveProducts",
     "PassiveProducts",
+    "answer_correlated",
     "difference",
+    "hear_correlated",
     "learn_correlated",
-    "offer_correlated",
     "pick_correlated",
     "times",
     "total",
@@ -94,7 +95,8 @@ class ActiveProducts:
 
     def _by_transfers(self, factors: Sequence[Words], primes: Sequence[int]) -> list[Words]:
         batches = [(_doubled(x.ravel(), p).reshape(-1, 1), (p,)) for p, x in zip(primes, factors, strict=True)]
-        pads = offer_correlated(self._ot, batches)
+        offers = hear_correlated(self._ot, [len(differences) for differences, _ in batches])
+        pads = answer_correlated(self._ot, offers, batches)
         return [
             difference(np.zeros(x.shape[1], np.uint64), _summed(pad, x.shape, p), p)
             for pad, x, p in zip(pads, factors, primes, strict=True)
@@ -160,9 +162,13 @@ class PassiveProducts:
         return self._keys[prime]
 
 
-def offer_correlated(ot: Sender, batches: Sequence[Batch]) -> list[Words]:
-    """`Sender.correlated` for several batches of (differences, moduli) in one exchange: uniform r of each."""
-    offers = ot.offers([(len(differences), 1) for differences, _ in batches], parts=MOST_PARTS)
+def hear_correlated(ot: Sender, counts: Sequence[int]) -> list[Offer]:
+    """The first half of `Sender.correlated` for several batches in one exchange: hear the peer's corrections."""
+    return ot.offers([(count, 1) for count in counts], parts=MOST_PARTS)
+
+
+def answer_correlated(ot: Sender, offers: Sequence[Offer], batches: Sequence[Batch]) -> list[Words]:
+    """The second half, for batches of (differences, moduli): uniform r of each."""
     made = [
         _native.send_correlated(
             np.ascontiguousarray(differences),

@@ -1,9 +1,15 @@
-"""Shared bits times shared residues, two transfers each, both directions at once: four messages in two flights.
+"""Shared bits times shared residues, two transfers each, both directions at once: four messages in three flights.
 
 Numbers are shared additively modulo m, x = a + b, bits by XOR, s = s_a XOR s_b. As s = s_a + s_b (1 - 2 s_a), the first
 side's part of x gives s a = s_a a + s_b d with d = (1 - 2 s_a) a: one correlated transfer in which the second side
 chooses with s_b. Its own part b gives one the other way. `share_selection` is the same modulo 2^k, one direction after
 the other.
+
+second -> first : corrections of its choices
+first -> second : corrections of its choices, and its entries
+second -> first : its entries
+
+Both sides use up `forward` correlations before `backward` ones: where they are made on demand, this is a conversation.
 
 Who learns what
 ---------------
@@ -21,37 +27,60 @@ import numpy as np
 import numpy.typing as npt
 
 from fedbank.protocols.oblivious_transfer import Receiver, Sender, modulus_array
-from fedbank.protocols.residue_product import Moduli, learn_correlated, offer_correlated, pick_correlated
+from fedbank.protocols.residue_product import (
+    Batch,
+    Moduli,
+    answer_correlated,
+    hear_correlated,
+    learn_correlated,
+    pick_correlated,
+)
 
-__all__ = ["Selection", "selected"]
+__all__ = ["Selection", "first_selected", "second_selected"]
 
 Words = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
 Selection = tuple[Bytes, Words, Moduli]
 
 
-def selected(sending: Sender, choosing: Receiver, batches: Sequence[Selection]) -> list[Words]:
-    """Return shares of s x for each batch, uint64 (count, parts); the same on both sides.
+def first_selected(forward: Sender, backward: Receiver, batches: Sequence[Selection]) -> list[Words]:
+    """Return shares of s x for each batch, uint64 (count, parts).
 
     Parameters
     ----------
-    sending, choosing : transfers of this conversation, from this side and to it
+    forward, backward : transfers of this conversation from this side, and to it
     batches : shares of bits, uint8 (count,), 0 or 1; shares of numbers, uint64 (count, parts), below their moduli; one
-        modulus below 2^63, or two coprime ones
+        modulus below 2^62, or two coprime ones
     """
-    picks = pick_correlated(choosing, [bits for bits, _, _ in batches])
-    pads = offer_correlated(sending, [(_turned(*batch), batch[2]) for batch in batches])
-    theirs = learn_correlated(choosing, picks, [moduli for _, _, moduli in batches])
-    return [_share(*batch, pad, their) for batch, pad, their in zip(batches, pads, theirs, strict=True)]
+    offers = hear_correlated(forward, [len(bits) for bits, _, _ in batches])
+    picks = pick_correlated(backward, [bits for bits, _, _ in batches])
+    pads = answer_correlated(forward, offers, _turned(batches))
+    theirs = learn_correlated(backward, picks, [moduli for _, _, moduli in batches])
+    return _shares(batches, pads, theirs)
 
 
-def _turned(bits: Bytes, numbers: Words, moduli: Moduli) -> Words:
+def second_selected(forward: Receiver, backward: Sender, batches: Sequence[Selection]) -> list[Words]:
+    """The same on the other side, to which `forward` transfers come."""
+    picks = pick_correlated(forward, [bits for bits, _, _ in batches])
+    offers = hear_correlated(backward, [len(bits) for bits, _, _ in batches])
+    pads = answer_correlated(backward, offers, _turned(batches))
+    theirs = learn_correlated(forward, picks, [moduli for _, _, moduli in batches])
+    return _shares(batches, pads, theirs)
+
+
+def _turned(batches: Sequence[Selection]) -> list[Batch]:
     """(1 - 2 bit) number."""
-    m = modulus_array(moduli)
-    return np.where(bits[:, None] == 1, (m - numbers) % m, numbers)
+    turned = []
+    for bits, numbers, moduli in batches:
+        m = modulus_array(moduli)
+        turned.append((np.where(bits[:, None] == 1, (m - numbers) % m, numbers), moduli))
+    return turned
 
 
-def _share(bits: Bytes, numbers: Words, moduli: Moduli, pads: Words, theirs: Words) -> Words:
+def _shares(batches: Sequence[Selection], pads: Sequence[Words], theirs: Sequence[Words]) -> list[Words]:
     """bit number - pad + what the transfer the other way gave."""
-    m = modulus_array(moduli)
-    return np.asarray((numbers * bits[:, None] + (m - pads) + theirs) % m)
+    found = []
+    for (bits, numbers, moduli), pad, their in zip(batches, pads, theirs, strict=True):
+        m = modulus_array(moduli)
+        found.append((numbers * bits[:, None] + (m - pad) + their) % m)
+    return found
