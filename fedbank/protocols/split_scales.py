@@ -37,7 +37,8 @@ MOST = 2.0 ** (2 * VALUE - 1)  # of D' and of a threshold's parts
 LIGHTEST = 3  # units of z': no child below
 LEAST = 16  # of a threshold's A*: more than the error of a sign
 ROOM = 16  # S / 2 in units of `off`, or the node is closed
-TRIED = 1024
+TRIED = 1024  # alphas
+SHORTEST = 64  # alpha or zeta
 WIDE = prime_above(2**47)  # p0: where numbers are blown up
 MIDDLE = prime_above(2 ** (2 * VALUE + 2))  # p: squares, which are lifted
 FIRST = prime_above(2 ** (2 * VALUE))
@@ -161,8 +162,9 @@ class Scales:
         r = nodes.g / s
         largest = room / (unit * nodes.spread + sizes.off * (1 + np.abs(r)))
         zeta = np.floor(room / (unit * s / 2 + sizes.off) / math.sqrt(2))
-        if min(largest.min(), zeta.min()) < 2:
-            raise UsageError(f"Splits: sums of nodes must stay below {room / unit / 4:.3g} units; these are larger.")
+        if min(largest.min(), zeta.min()) < SHORTEST:
+            most = room / unit / SHORTEST / 2
+            raise UsageError(f"Splits: a node's spread and H must stay below {most:.3g} units; these are larger.")
         alpha, beta = _fraction(np.floor(largest), r)
         y_unit, z_unit = (WIDE / 2.0**RING / unit / each for each in (alpha, zeta))
         half = s / 2 / z_unit
