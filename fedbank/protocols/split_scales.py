@@ -163,8 +163,8 @@ class Scales:
         largest = room / (unit * nodes.spread + sizes.off * (1 + np.abs(r)))
         zeta = np.floor(room / (unit * s / 2 + sizes.off) / math.sqrt(2))
         if min(largest.min(), zeta.min()) < SHORTEST:
-            most = room / unit / SHORTEST / 2
-            raise UsageError(f"Splits: a node's spread and H must stay below {most:.3g} units; these are larger.")
+            bound = room / unit / SHORTEST / 2
+            raise UsageError(f"Splits: a node's spread and H must stay below {bound:.3g} units; these are larger.")
         alpha, beta = _fraction(np.floor(largest), r)
         y_unit, z_unit = (WIDE / 2.0**RING / unit / each for each in (alpha, zeta))
         half = s / 2 / z_unit
