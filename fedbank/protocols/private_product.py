@@ -62,9 +62,12 @@ from fedbank.talk.codec import U8, Message
 from fedbank.talk.peer import Peer
 
 __all__ = [
+    "Complaint",
     "EncryptedNumbers",
     "MaskedAnswers",
     "MatrixHolder",
+    "OwnKey",
+    "PeersKey",
     "ProductPublicKey",
     "VectorHolder",
     "checked_halves",
@@ -129,7 +132,7 @@ class VectorHolder:
         self._threads = threads
         self._random = random
         self.scheme = scheme_of(sizes)
-        self._keys: dict[Ciphertexts, _OwnKey] = {}
+        self._keys: dict[Ciphertexts, OwnKey] = {}
 
     @property
     def primes(self) -> tuple[int, int]:
@@ -175,9 +178,9 @@ class VectorHolder:
             shares[rows, samples] = self._multiplied_slots(chosen, given)
         return shares
 
-    def _key_of(self, ciphertexts: Ciphertexts) -> _OwnKey:
+    def _key_of(self, ciphertexts: Ciphertexts) -> OwnKey:
         if ciphertexts not in self._keys:
-            self._keys[ciphertexts] = _OwnKey(self._peer, ciphertexts, self._random)
+            self._keys[ciphertexts] = OwnKey(self._peer, ciphertexts, self._random)
         return self._keys[ciphertexts]
 
     def _ask(self, chosen: MatrixProduct, vector: Shared) -> None:
@@ -193,7 +196,7 @@ class VectorHolder:
         own, threads, tile = self._key_of(chosen.ciphertexts), self._threads, chosen.tile_columns
         shape = chosen.groups, chosen.ciphertexts.other_bytes
         answer = self._peer.receive(MaskedAnswers, useful=(chosen.useful_bytes,), other=shape)
-        with _Complaint(self._peer):
+        with Complaint(self._peer):
             return own.key.open_vector(
                 own.scheme, chosen.rows, chosen.tile_rows, tile, answer.useful, answer.other, threads
             )
@@ -208,7 +211,7 @@ class VectorHolder:
         self._peer.send(EncryptedNumbers(seed, sent))
         useful = (blocks * c.useful_bytes(DIMENSION),)
         answer = self._peer.receive(MaskedAnswers, useful=useful, other=(blocks, c.other_bytes))
-        with _Complaint(self._peer):
+        with Complaint(self._peer):
             return key.open_slots(scheme, samples, chosen.terms, answer.useful, answer.other, threads)
 
 
@@ -225,7 +228,7 @@ class MatrixHolder:
         self._threads = threads
         self._random = random
         self.scheme = scheme_of(sizes)
-        self._keys: dict[Ciphertexts, _PeersKey] = {}
+        self._keys: dict[Ciphertexts, PeersKey] = {}
 
     @property
     def primes(self) -> tuple[int, int]:
@@ -252,9 +255,9 @@ class MatrixHolder:
             shares[rows, samples] = self._multiplied_slots(chosen, given)
         return shares
 
-    def _key_of(self, ciphertexts: Ciphertexts) -> _PeersKey:
+    def _key_of(self, ciphertexts: Ciphertexts) -> PeersKey:
         if ciphertexts not in self._keys:
-            self._keys[ciphertexts] = _PeersKey(self._peer, ciphertexts)
+            self._keys[ciphertexts] = PeersKey(self._peer, ciphertexts)
         return self._keys[ciphertexts]
 
     def _multiplied(self, chosen: MatrixProduct, *, transposed: bool) -> Shared:
@@ -264,7 +267,7 @@ class MatrixHolder:
         shape = chosen.blocks, chosen.ciphertexts.sent_bytes
         given = self._peer.receive(EncryptedNumbers, seed=SEED_BYTES, values=shape)
         tile = chosen.tile_rows, chosen.tile_columns
-        with _Complaint(self._peer):
+        with Complaint(self._peer):
             useful, other, share = responder.respond_vector(
                 peers.scheme, self._matrix, transposed, *tile, given.seed, given.values, self._random(32), self._threads
             )
@@ -277,7 +280,7 @@ class MatrixHolder:
         responder = peers.ready(chosen.blocks(samples) * DIMENSION)
         shape = chosen.sent(samples), chosen.ciphertexts.sent_bytes
         given = self._peer.receive(EncryptedNumbers, seed=SEED_BYTES, values=shape)
-        with _Complaint(self._peer):
+        with Complaint(self._peer):
             useful, other, share = responder.respond_slots(
                 peers.scheme, factors, given.seed, given.values, self._random(32), self._threads
             )
@@ -285,7 +288,7 @@ class MatrixHolder:
         return share
 
 
-class _OwnKey:
+class OwnKey:
     """Step 0 at the vector holder: a key, and how much of its budget of flooded coefficients is spent."""
 
     def __init__(self, peer: Peer, ciphertexts: Ciphertexts, random: Random):
@@ -305,8 +308,8 @@ class _OwnKey:
         return self.key
 
 
-class _PeersKey:
-    """Step 0 at the matrix holder, facing `_OwnKey`."""
+class PeersKey:
+    """Step 0 at the matrix holder, facing `OwnKey`."""
 
     def __init__(self, peer: Peer, ciphertexts: Ciphertexts):
         self.scheme = native_scheme(ciphertexts)
@@ -317,14 +320,14 @@ class _PeersKey:
         """Return what answers under the peer's key."""
         if self._left < max(coefficients, 1):
             key = self._peer.receive(ProductPublicKey, seed=SEED_BYTES, values=(self.scheme.packed_bytes,))
-            with _Complaint(self._peer):
+            with Complaint(self._peer):
                 self._responder = _native.ProductResponder(self.scheme, key.seed, key.values)
             self._left = MOST_COEFFICIENTS
         self._left -= coefficients
         return self._responder
 
 
-class _Complaint:
+class Complaint:
     """Says whose ciphertext the core refused."""
 
     def __init__(self, peer: Peer):

@@ -47,6 +47,7 @@ __all__ = [
     "MatrixProduct",
     "Sizes",
     "SlotProduct",
+    "choose_residues",
     "choose_slots",
     "choose_times",
     "choose_transposed",
@@ -277,6 +278,30 @@ def choose_slots(sizes: Sizes) -> SlotProduct:
         )
     prime = prime_above(max(2 * largest, LEAST_SLOT_PRIME))
     return _choose_slots(sizes.samples, half, (prime, prime_above(prime)), sizes.calls)
+
+
+@lru_cache(maxsize=64)
+def choose_residues(prime: int, terms: int, values: int) -> Ciphertexts:
+    """Choose the ciphertexts for sums of products of any numbers modulo a prime = 1 mod 2 D, slot by slot.
+
+    Parameters
+    ----------
+    prime, terms : the modulus, and products in a sum at most
+    values : slots that are opened in the whole training, for the failure
+
+    Raises
+    ------
+    UsageError
+        It does not fit.
+    """
+    tail, log2_failure = _tail(values, 1)
+    fitting = list(_ciphertexts((prime,), terms * DIMENSION * (prime // 2) ** 2, tail, log2_failure))
+    if not fitting:
+        raise UsageError(
+            f"Products: no modulus with {LEAST_SECURITY} bits of security holds sums of {terms} products modulo "
+            f"{prime}: use a smaller prime."
+        )
+    return min(fitting, key=lambda each: 2 * each.sent_bytes + each.useful_bytes(DIMENSION) + each.other_bytes)
 
 
 @lru_cache(maxsize=64)
