@@ -179,7 +179,7 @@ class Scales:
 
     @property
     def residual_bits(self) -> int:
-        return 16 if self.samples <= FEW else 14
+        return min(20, 31 - self._sample_bits) if self.samples <= FEW else 14
 
     @property
     def bits(self) -> int:
@@ -195,7 +195,7 @@ class Scales:
     def sigmoid(self) -> SigmoidSizes:
         fine = self.curve is FINE
         calls = self.parameters.passes
-        return SigmoidSizes(self.samples, self.bits, WRAPS, self.residual_bits, self.curve, 17 if fine else 13, calls)
+        return SigmoidSizes(self.samples, self.bits, WRAPS, self.residual_bits, self.curve, 20 if fine else 13, calls)
 
     @property
     def woe_length(self) -> float:
