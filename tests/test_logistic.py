@@ -95,7 +95,7 @@ class TestEqualsScikitLearn:
     @pytest.mark.slow
     def test_nearly_separable_labels_under_a_weak_penalty(self, converse, shared):
         """Columns that correlate across the parties (.99), |z| up to 163: entries of 2^-16 and 17 sines suffice."""
-        parameters = LogisticParameters(C=100, passes=300)
+        parameters = LogisticParameters(C=100, passes=400)
         found, weights, errors_of, gap = compared(converse, load("breast", shared), parameters)
         assert (np.abs(found.weights - weights) <= np.maximum(1e-2 * np.abs(weights), 1e-3)).all()
         assert (np.abs(found.weights - weights) / errors_of).max() < 0.005
