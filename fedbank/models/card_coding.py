@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedbank.models.bin_counts import evidence
-from fedbank.models.column_bins import Codes, TableBins, by_column, one_hot, replaced
+from fedbank.models.column_bins import Codes, TableBins, by_column, replaced
 from fedbank.models.logistic_columns import BinCodes
 from fedbank.models.logistic_design import Design, LogisticParameters, design_of
 from fedbank.models.vertical_scorecard import centred_parts
@@ -72,7 +72,7 @@ class ActiveColumns:
         woe = np.zeros((first[-1], len(self.woe)))
         for at, values in enumerate(self.woe):
             woe[first[at] : first[at + 1], at] = values
-        shares = _dummies(self.bins, codes).mean(axis=0)
+        shares = self.bins.dummies(codes).mean(axis=0)
         mixing = (woe / self.design.scale) @ self.design.mixing
         return Design(shares, np.ones(len(shares)), mixing, self.design.intercept)
 
@@ -87,12 +87,12 @@ class PassiveColumns:
     @classmethod
     def of(cls, bins: TableBins, codes: Codes, agreed: LogisticParameters) -> PassiveColumns:
         """Code the columns as the parameters of the regression say; `codes`: the training rows' bins."""
-        design = None if agreed.coding == "woe" else design_of(_dummies(bins, codes), agreed, active=False)
+        design = None if agreed.coding == "woe" else design_of(bins.dummies(codes), agreed, active=False)
         return cls(bins, design)
 
     def columns(self, codes: Codes) -> Floats | BinCodes:
         """Return what the regression takes of rows: float64 (rows, bins), or bin codes."""
-        return _dummies(self.bins, codes) if self.design else self._coded(codes)
+        return self.bins.dummies(codes) if self.design else self._coded(codes)
 
     def belongs_to(self, codes: Codes) -> Design | BinCodes:
         """Return what a stored state of the training over these rows is of."""
@@ -114,8 +114,4 @@ class PassiveColumns:
 
 
 def _active_columns(bins: TableBins, woe: tuple[Floats, ...], codes: Codes) -> Floats:
-    return replaced(codes, woe) if woe else _dummies(bins, codes)
-
-
-def _dummies(bins: TableBins, codes: Codes) -> Floats:
-    return one_hot(codes, bins.widths).astype(np.float64)
+    return replaced(codes, woe) if woe else bins.dummies(codes)

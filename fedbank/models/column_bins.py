@@ -232,6 +232,10 @@ class TableBins:
             codes[:, at] = column.codes(column_cells(frame[column.name]))
         return codes.astype(np.uint8) if max(self.widths, default=0) <= 256 else codes
 
+    def dummies(self, codes: Codes) -> Floats:
+        """Return one column of 0 and 1 for each bin, float64 (rows, bins of all columns)."""
+        return one_hot(codes, self.widths).astype(np.float64)
+
     def counts(self, codes: Codes, labels: ArrayLike) -> tuple[Ints, ...]:
         """Return goods and bads of each bin of each column, int64 (bins, 2); labels are 0 (good) and 1 (bad)."""
         bad = np.asarray(labels, dtype=np.int64)

@@ -57,7 +57,7 @@ from fedbank.protocols.oblivious_transfer import Receiver, ReceiverSource, Sende
 from fedbank.protocols.private_sigmoid import ActiveSigmoid, PassiveSigmoid
 from fedbank.protocols.product_parameters import Sizes
 from fedbank.protocols.share_arithmetic import ReceiverSide, SenderSide, Side, lowered
-from fedbank.protocols.share_conversion import truncated
+from fedbank.protocols.share_conversion import ones, truncated
 from fedbank.protocols.vole import SilentReceiver, SilentSender
 from fedbank.talk.codec import I64, Message
 from fedbank.talk.peer import Peer
@@ -172,7 +172,7 @@ def active(
     state = _checked_state(state, scales) or _first_state(start, own, scales)
     while state.passes < parameters.passes:
         z = products.scores(*_entries(side, columns, state.ahead, scales))
-        r = (sigmoid.values(z[: len(X)], weights) - target) & _ones(scales.sigmoid.ring)
+        r = (sigmoid.values(z[: len(X)], weights) - target) & ones(scales.sigmoid.ring)
         own_sums, their_sums = products.gradients(_residuals(side, r, z[len(X) :], scales))
         gradient = _gradient(side, columns, (own_sums, their_sums), state.ahead, scales)
         state, length = _moved(side, state, gradient, shrink)
@@ -243,7 +243,7 @@ class Products:
         threads: int,
     ):
         own, theirs = sizes
-        self._matrix, self._mask = matrix, _ones(bits)
+        self._matrix, self._mask = matrix, ones(bits)
         self.asking = engine.VectorHolder(peer, theirs, threads=threads)
         self.answering = engine.MatrixHolder(peer, matrix.matrix(), own, threads=threads)
 
@@ -455,7 +455,3 @@ def _checked_weights(given: npt.ArrayLike | None, rows: int, parameters: Logisti
             "set it on both sides (it is public), to the largest weight or somewhat more."
         )
     return np.asarray(weights / parameters.weight_bound)
-
-
-def _ones(bits: int) -> np.uint64:
-    return np.uint64((1 << bits) - 1)

@@ -27,7 +27,7 @@ import pydantic
 from fedbank.errors import PeerError
 from fedbank.models import logistic_opening
 from fedbank.models.bin_counts import InputError
-from fedbank.models.column_bins import Codes, TableBins, one_hot
+from fedbank.models.column_bins import Codes, TableBins
 from fedbank.models.logistic import LogisticState
 from fedbank.models.logistic_columns import BinCodes
 from fedbank.models.logistic_design import Design, LogisticParameters, Scales
@@ -234,4 +234,4 @@ def passive_points(
 
 def dummies(bins: TableBins, X: Any) -> Floats:
     """Return one column of 0 and 1 for each bin, float64 (rows, bins of all columns)."""
-    return one_hot(bins.transform(X), bins.widths).astype(np.float64)
+    return bins.dummies(bins.transform(X))

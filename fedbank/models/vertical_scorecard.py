@@ -32,7 +32,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fedbank.models.bin_counts import SMOOTHING, InputError, evidence
 from fedbank.models.binning import Binner
-from fedbank.models.column_bins import Codes, TableBins, by_column, one_hot, replaced
+from fedbank.models.column_bins import Codes, TableBins, by_column, replaced
 from fedbank.models.logistic_columns import BinCodes
 from fedbank.models.logistic_regression import ActiveLogisticRegression, PassiveLogisticRegression
 from fedbank.models.scorecard import PointsScale, Reasons, ScorecardHalf
@@ -136,9 +136,6 @@ class _Scorecard(BaseEstimator):  # type: ignore[misc]
             "threads": self.threads,
         }
 
-    def _dummies(self, codes: Codes) -> Floats:
-        return one_hot(codes, self.bins_.widths).astype(np.float64)
-
     def _half(self, codes: Codes, parts: Sequence[Floats], intercept: float | None) -> ScorecardHalf:
         """This party's points; `parts`: for each column each bin's part of the log odds."""
         about = (self.model, self.party, self.scale or PointsScale(), self.digits)
@@ -196,7 +193,7 @@ class ActiveScorecard(ClassifierMixin, _Scorecard):  # type: ignore[misc]
         """What the regression takes: a column for each bin, or WOE."""
         if self.coding == "woe":
             return replaced(codes, [one.woe for one in self.evidence_])
-        return self._dummies(codes)
+        return self.bins_.dummies(codes)
 
     def _parts(self) -> list[Floats]:
         """For each column each bin's part of the log odds, 0 on average over the training rows."""
@@ -234,7 +231,7 @@ class PassiveScorecard(_Scorecard):
         """What the regression takes: a column for each bin, or bin codes."""
         if self.coding == "woe":
             return BinCodes(codes.astype(np.int64), self.bins_.widths)
-        return self._dummies(codes)
+        return self.bins_.dummies(codes)
 
     def _parts(self) -> list[Floats]:
         """For each column each bin's part of the log odds."""

@@ -47,7 +47,7 @@ from fedbank.protocols.comparison import receiver_sign, sender_sign
 from fedbank.protocols.histogram import Ints, Scheme
 from fedbank.protocols.oblivious_transfer import Receiver, Sender
 from fedbank.protocols.product_parameters import Sizes, choose_slots
-from fedbank.protocols.share_conversion import scaled, truncated
+from fedbank.protocols.share_conversion import ones, scaled, truncated
 from fedbank.protocols.share_selection import first_selected, second_selected
 from fedbank.talk.peer import Peer
 
@@ -210,7 +210,7 @@ class ActiveSigmoid:
 
         `z`: a, uint64 (samples,), below 2^bits; `weights`: s, float64 (samples,), 0 to 1.
         """
-        sizes, ring = self._sizes, _ones(self._sizes.ring)
+        sizes, ring = self._sizes, ones(self._sizes.ring)
         _check_scores(z, sizes)
         _check_weights(weights, sizes)
         one = np.rint(weights * 2.0**sizes.result).astype(np.int64).view(np.uint64)
@@ -246,7 +246,7 @@ class PassiveSigmoid:
 
     def values(self, z: Words) -> Words:
         """Return shares modulo 2^K, uint64 (samples,). `z`: b, uint64 (samples,), below 2^bits."""
-        sizes, ring = self._sizes, _ones(self._sizes.ring)
+        sizes, ring = self._sizes, ones(self._sizes.ring)
         _check_scores(z, sizes)
         inside = _joined(self._holder.elementwise(_passive_factors(z, sizes)), sizes)
         b = truncated(z, sizes.bits, sizes.bits - COMPARED)
@@ -284,7 +284,7 @@ def _passive_factors(z: Words, sizes: SigmoidSizes) -> Ints:
 def _waves(z: Words, sizes: SigmoidSizes, *, sine_first: bool) -> Floats:
     """Sines and cosines of t times the angle, float64 (2 T, samples)."""
     period = sizes.bits - sizes.wraps
-    turn = np.exp(2j * np.pi / 2.0**period * (z & _ones(period)).astype(np.float64))
+    turn = np.exp(2j * np.pi / 2.0**period * (z & ones(period)).astype(np.float64))
     found = np.empty((2 * len(sizes.curve.coefficients), len(z)))
     power = np.ones_like(turn)
     for t in range(len(sizes.curve.coefficients)):
@@ -309,13 +309,9 @@ def _joined(products: Words, sizes: SigmoidSizes) -> Words:
 def _shifted(a: Words, bound: int) -> Words:
     """a + R, negative where z < -R, and a - R, negative where z < R."""
     both = np.concatenate([a + np.uint64(bound), a - np.uint64(bound)])
-    return np.asarray(both & _ones(COMPARED))
+    return np.asarray(both & ones(COMPARED))
 
 
 def _split_signs(bits: npt.NDArray[np.uint8]) -> Sequence[npt.NDArray[np.uint8]]:
     below, above = np.split(bits, 2)
     return below, above
-
-
-def _ones(bits: int) -> np.uint64:
-    return np.uint64((1 << bits) - 1)

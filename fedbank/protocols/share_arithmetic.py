@@ -47,6 +47,7 @@ from fedbank.errors import PeerError, UsageError
 from fedbank.protocols.comparison import receiver_sign, sender_sign
 from fedbank.protocols.oblivious_transfer import Receiver, Sender
 from fedbank.protocols.share_conversion import (
+    ones,
     receiver_arithmetic,
     receiver_lift,
     scaled,
@@ -97,14 +98,14 @@ def sender_product(ot: Sender, x: Words, y: Words, bits: int = WORD) -> Words:
     """Return shares of x y modulo 2^bits, exact. `x`, `y`: a and a', uint64 (count,), read modulo 2^bits."""
     moved = np.stack([_moved(x, bits, bits), _moved(y, bits, bits)])
     pads = ot.correlated(moved.reshape(-1, 1), (1 << bits,)).reshape(2, -1, bits)
-    return np.asarray((x * y - pads.sum(axis=(0, 2), dtype=np.uint64)) & _ones(bits))
+    return np.asarray((x * y - pads.sum(axis=(0, 2), dtype=np.uint64)) & ones(bits))
 
 
 def receiver_product(ot: Receiver, x: Words, y: Words, bits: int = WORD) -> Words:
     """The same on the side of the receiver, which has b and b'."""
     chosen = np.stack([_bits_of(y, bits), _bits_of(x, bits)])
     learned = ot.correlated(chosen.ravel(), (1 << bits,)).reshape(2, -1, bits)
-    return np.asarray((x * y + learned.sum(axis=(0, 2), dtype=np.uint64)) & _ones(bits))
+    return np.asarray((x * y + learned.sum(axis=(0, 2), dtype=np.uint64)) & ones(bits))
 
 
 def sender_selected(ot: Sender, chosen: Bytes, x: Words) -> Words:
@@ -223,8 +224,8 @@ def product(side: Side, x: Words, y: Words, *, dropped: int = FRACTION, bits: in
 def lowered(side: Side, shares: Words, bits: int, dropped: int, target: int = WORD) -> Words:
     """Return shares of x / 2^dropped modulo 2^target, off by one unit at most, for |x| < 2^(bits - 2) - 2^dropped."""
     if dropped == 0 and target <= bits:
-        return shares & _ones(target)
-    return side.lifted(truncated(shares & _ones(bits), bits, dropped), 1 << (bits - dropped), 1 << target)
+        return shares & ones(target)
+    return side.lifted(truncated(shares & ones(bits), bits, dropped), 1 << (bits - dropped), 1 << target)
 
 
 def divided(side: Side, shares: Words, divisor: int, bits: int) -> Words:
@@ -243,7 +244,7 @@ def powers(side: Side, u: Words, degree: int) -> Words:
 
     u^i is off by i - 1 units at most. Four messages each time the number of powers doubles.
     """
-    found = (u & _ones(POWER_BITS))[None, :]
+    found = (u & ones(POWER_BITS))[None, :]
     while len(found) < degree:
         more = found[: degree - len(found)]
         times = np.broadcast_to(found[-1], more.shape)
@@ -277,7 +278,7 @@ def learn_numbers(peer: Peer, shares: Words, bits: int = WORD) -> npt.NDArray[np
         A share from the peer is not below 2^bits.
     """
     given = peer.receive(OpenedNumbers, values=(len(shares),)).values.view(np.uint64)
-    if (given > _ones(bits)).any():
+    if (given > ones(bits)).any():
         raise PeerError(f"Frame OpenedNumbers from {peer.name}: expected shares below 2^{bits}, found a larger one.")
     unused = np.uint64(WORD - bits)
     return np.asarray(((shares + given) << unused).view(np.int64) >> unused.astype(np.int64))
@@ -285,15 +286,11 @@ def learn_numbers(peer: Peer, shares: Words, bits: int = WORD) -> npt.NDArray[np
 
 def _moved(x: Words, width: int, bits: int) -> Words:
     """x 2^i for i below the width, modulo 2^bits: uint64 (count, width)."""
-    return np.asarray((x[:, None] << np.arange(width, dtype=np.uint64)) & _ones(bits))
+    return np.asarray((x[:, None] << np.arange(width, dtype=np.uint64)) & ones(bits))
 
 
 def _bits_of(x: Words, bits: int) -> Bytes:
     return np.asarray((x[:, None] >> np.arange(bits, dtype=np.uint64)) & np.uint64(1)).astype(np.uint8)
-
-
-def _ones(bits: int) -> np.uint64:
-    return np.uint64((1 << bits) - 1)
 
 
 def _checked_bits(bits: Bytes, count: int) -> Bytes:

@@ -44,6 +44,7 @@ from fedbank.protocols.comparison import receiver_less, sender_less
 from fedbank.protocols.oblivious_transfer import Receiver, Sender, modulus_array
 
 __all__ = [
+    "ones",
     "receiver_arithmetic",
     "receiver_lift",
     "receiver_opened",
@@ -76,7 +77,7 @@ def truncated(shares: Words, bits: int, dropped: int) -> Words:
     if dropped == 0:
         return shares
     half = np.uint64(1 << (dropped - 1))
-    return np.asarray(((shares >> np.uint64(dropped)) + ((shares & half) != 0)) & _ones(bits - dropped))
+    return np.asarray(((shares >> np.uint64(dropped)) + ((shares & half) != 0)) & ones(bits - dropped))
 
 
 def scaled(shares: Words, moduli: Moduli, bits: int) -> Words:
@@ -131,9 +132,9 @@ def sender_rounded(ot: Sender, shares: Words, bits: int, dropped: int) -> Words:
     |e| < 2^(dropped - 1). `shares`: a, uint64 (count,), below 2^bits; `bits`: up to 64; 1 <= `dropped` < bits.
     """
     _check_rounded(shares, bits, dropped)
-    a = (shares + np.uint64(1 << (dropped - 1))) & _ones(bits)
+    a = (shares + np.uint64(1 << (dropped - 1))) & ones(bits)
     target = (1 << (bits - dropped),)
-    carry = sender_less(ot, _ones(dropped) - (a & _ones(dropped)), dropped)
+    carry = sender_less(ot, ones(dropped) - (a & ones(dropped)), dropped)
     return _sum((a >> np.uint64(dropped))[:, None], sender_arithmetic(ot, carry, target), target)[:, 0]
 
 
@@ -141,7 +142,7 @@ def receiver_rounded(ot: Receiver, shares: Words, bits: int, dropped: int) -> Wo
     """The same on the side of the receiver, which has b."""
     _check_rounded(shares, bits, dropped)
     target = (1 << (bits - dropped),)
-    carry = receiver_less(ot, shares & _ones(dropped), dropped)
+    carry = receiver_less(ot, shares & ones(dropped), dropped)
     return _sum((shares >> np.uint64(dropped))[:, None], receiver_arithmetic(ot, carry, target), target)[:, 0]
 
 
@@ -151,20 +152,20 @@ def sender_opened(ot: Sender, shares: Words, bits: int, dropped: int) -> None:
     `shares`: a, uint64 (count,), below 2^bits; `bits`: up to 64; 1 <= `dropped` < bits, 8 at most.
     """
     _check_opened(shares, bits, dropped)
-    a = (shares + np.uint64(1 << (dropped - 1))) & _ones(bits)
-    low, high, choices = a & _ones(dropped), a >> np.uint64(dropped), np.arange(1 << dropped, dtype=np.uint64)
+    a = (shares + np.uint64(1 << (dropped - 1))) & ones(bits)
+    low, high, choices = a & ones(dropped), a >> np.uint64(dropped), np.arange(1 << dropped, dtype=np.uint64)
     for some in _exchanges(len(shares), dropped):
         carry = (low[some, None] + choices) >> np.uint64(dropped)
-        ot.chosen((high[some, None] + carry) & _ones(bits - dropped), bits - dropped)
+        ot.chosen((high[some, None] + carry) & ones(bits - dropped), bits - dropped)
 
 
 def receiver_opened(ot: Receiver, shares: Words, bits: int, dropped: int) -> Words:
     """Learn v modulo 2^(bits - dropped), uint64 (count,), on the side of the receiver, which has b."""
     _check_opened(shares, bits, dropped)
-    low, found = (shares & _ones(dropped)).astype(np.uint8), shares >> np.uint64(dropped)
+    low, found = (shares & ones(dropped)).astype(np.uint8), shares >> np.uint64(dropped)
     for some in _exchanges(len(shares), dropped):
         found[some] += ot.chosen(low[some], 1 << dropped, bits - dropped)
-    return np.asarray(found & _ones(bits - dropped))
+    return np.asarray(found & ones(bits - dropped))
 
 
 def _exchanges(count: int, dropped: int) -> Iterator[slice]:
@@ -188,7 +189,8 @@ def _times_bit(numbers: Words, bits: Bytes) -> Words:
     return np.asarray(numbers[None, :] * bits[:, None].astype(np.uint64))
 
 
-def _ones(bits: int) -> np.uint64:
+def ones(bits: int) -> np.uint64:
+    """Return 2^bits - 1, which takes a number into the ring of so many bits."""
     return np.uint64((1 << bits) - 1)
 
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from fedbank.errors import UsageError
 from fedbank.protocols.oblivious_transfer import Receiver, Sender
+from fedbank.protocols.share_conversion import ones
 
 __all__ = ["first_selected", "second_selected"]
 
@@ -42,7 +43,7 @@ def first_selected(forward: Sender, backward: Receiver, bits: Bytes, numbers: Wo
     ring : bits of the ring, 1 to 64
     """
     _check(bits, numbers, ring)
-    own, mask, moduli = _chosen(bits, numbers), _ones(ring), (1 << ring,)
+    own, mask, moduli = _chosen(bits, numbers), ones(ring), (1 << ring,)
     pads = forward.correlated((_signed(bits, numbers) & mask)[:, None], moduli)[:, 0]
     return (own - pads + backward.correlated(bits, moduli)[:, 0]) & mask
 
@@ -50,7 +51,7 @@ def first_selected(forward: Sender, backward: Receiver, bits: Bytes, numbers: Wo
 def second_selected(forward: Receiver, backward: Sender, bits: Bytes, numbers: Words, ring: int) -> Words:
     """The same on the side that has b and s_b."""
     _check(bits, numbers, ring)
-    own, mask, moduli = _chosen(bits, numbers), _ones(ring), (1 << ring,)
+    own, mask, moduli = _chosen(bits, numbers), ones(ring), (1 << ring,)
     theirs = forward.correlated(bits, moduli)[:, 0]
     pads = backward.correlated((_signed(bits, numbers) & mask)[:, None], moduli)[:, 0]
     return (own - pads + theirs) & mask
@@ -63,10 +64,6 @@ def _chosen(bits: Bytes, numbers: Words) -> Words:
 def _signed(bits: Bytes, numbers: Words) -> Words:
     """(1 - 2 bit) number."""
     return np.where(bits == 1, np.uint64(0) - numbers, numbers)
-
-
-def _ones(bits: int) -> np.uint64:
-    return np.uint64((1 << bits) - 1)
 
 
 def _check(bits: Bytes, numbers: Words, ring: int) -> None:
